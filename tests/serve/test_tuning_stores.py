@@ -175,6 +175,19 @@ def test_keys_take_turns_and_what_was_interrupted_goes_first(stores: Stores) -> 
     assert stores.jobs.next_waiting() is None
 
 
+def test_a_clock_that_is_set_back_changes_no_turn(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [2_000_000_000]
+    monkeypatch.setattr("pellucid.serve.tuning.jobs.now", lambda: clock[0])
+    jobs = [stores.job(owner)["id"] for owner in ("ada", "ada", "bob", "bob")]
+    begun = []
+    for _ in jobs:
+        waiting = stores.jobs.next_waiting()
+        assert waiting is not None and stores.jobs.begin(waiting)
+        begun.append(waiting["owner"])
+        clock[0] -= 10_000
+    assert begun == ["ada", "bob", "ada", "bob"]
+
+
 @pytest.mark.parametrize("base", ["{model}", "{model}:ckpt-step-6"])
 def test_a_model_that_a_waiting_job_begins_with_is_not_deleted(stores: Stores, base: str) -> None:
     model = stores.succeeded()["model"]
@@ -350,6 +363,11 @@ def test_the_oldest_records_of_a_folder_go_and_the_newest_stays(tmp_path: Path) 
         delete_oldest(tmp_path, most)
         assert len(list(tmp_path.glob(f"*{SUFFIX}"))) == left
     assert (tmp_path / f"6{SUFFIX}").exists() and (tmp_path / "other.txt").exists()
+    newest = tmp_path / f"0{SUFFIX}"
+    newest.write_bytes(bytes(10))
+    os.utime(newest, (1, 1))  # the clock was set back
+    delete_oldest(tmp_path, 15, newest=newest)
+    assert [path.name for path in tmp_path.glob(f"*{SUFFIX}")] == [newest.name]
 
 
 def test_a_check_ends_when_the_server_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,14 +79,17 @@ class CompletionRecorder:
     def _write(self, path: Path, kept: str) -> str:
         """Moves a record from the memory into a file; returns its id."""
         write_whole(path, self._catalog.take(kept), what="the record")
-        delete_oldest(path.parent, self._most)
+        delete_oldest(path.parent, self._most, newest=path)
         return self._catalog.add_record(path)
 
 
-def delete_oldest(folder: Path, most: int) -> None:
-    """Deletes the oldest records of a folder, so that those that are left have `most` bytes together; the newest is left."""
+def delete_oldest(folder: Path, most: int, newest: Path | None = None) -> None:
+    """Deletes the oldest records of a folder, so that those that are left have `most` bytes together; the newest is left.
+    `newest`: which that is, whatever its time says: a clock may have been set back."""
     left = most
-    records = sorted(((path.stat(), path) for path in folder.glob(f"*{SUFFIX}")), key=lambda one: one[0].st_mtime_ns)
+    records = sorted(
+        ((path.stat(), path) for path in folder.glob(f"*{SUFFIX}")), key=lambda one: (one[1] == newest, one[0].st_mtime_ns)
+    )  # fmt: skip
     for number, (status, path) in enumerate(reversed(records)):
         left -= status.st_size
         if left < 0 and number:

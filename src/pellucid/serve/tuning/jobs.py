@@ -144,10 +144,13 @@ class JobStore:
 
     def next_waiting(self) -> TableRow | None:
         """The job that runs next: one that was interrupted; else one of the owner who has waited longest for a start, so that
-        an owner with many jobs does not keep the others waiting. Within an owner the oldest."""
+        an owner with many jobs does not keep the others waiting. Within an owner the oldest. Starts are compared by the order
+        of their events: a clock may be set back."""
         return self._database.row(
             "SELECT * FROM jobs AS waiting WHERE status = ? ORDER BY started IS NULL, "
-            "(SELECT max(started) FROM jobs AS known WHERE known.owner = waiting.owner), seq LIMIT 1", WAITING,
+            "(SELECT max(events.seq) FROM jobs AS known JOIN events ON events.job = known.id AND events.name = 'started' "
+            "WHERE known.owner = waiting.owner), seq LIMIT 1",
+            WAITING,
         )  # fmt: skip
 
     def begin(self, job: TableRow) -> TableRow | None:
