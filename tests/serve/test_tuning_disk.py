@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -18,10 +19,11 @@ from test_tuning_stores import SETTINGS, Stores
 from tuning import EXAMPLES, Caller, jsonl, tuning_of
 
 from pellucid.errors import PellucidError
-from pellucid.serve.tuning import reserve, worker
+from pellucid.serve.tuning import check, reserve, worker
+from pellucid.serve.tuning.check import FileChecker
 from pellucid.serve.tuning.database import FILE, Database, DiskFull, StorageFailed
 from pellucid.serve.tuning.files import FILES, PURPOSE
-from pellucid.serve.tuning.process import PROCESSES
+from pellucid.serve.tuning.process import PROCESSES, JobProcess
 from pellucid.serve.tuning.progress import RunProgress
 from pellucid.serve.tuning.reserve import Reserve
 from pellucid.serve.tuning.scheduler import MOST_FAULTS, ORPHAN, RUNS, _Running, log_of
@@ -316,3 +318,30 @@ def test_a_job_that_cannot_be_followed_fails_and_keeps_no_other_waiting(
         assert stores.scheduler._try(stores.scheduler._look_or_fail, running) == (running.faults == MOST_FAULTS)
     assert stores.jobs.job(begun["id"])["status"] == "failed" and not stores.scheduler._running
     assert "a fault" in caplog.text
+
+
+@pytest.mark.parametrize("inline", [True, pytest.param(False, marks=pytest.mark.long)], ids=["in the server", "in a process"])
+def test_a_mended_file_that_cannot_be_written_is_the_servers_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inline: bool
+) -> None:
+    if not inline:
+        monkeypatch.setattr(check, "INLINE", -1)
+    path, checker = tmp_path / "a.jsonl", FileChecker()
+    path.write_bytes(jsonl(EXAMPLES))
+    with pytest.raises(StorageFailed, match=r"^cannot write the mended file: No such file or directory$"):
+        checker.mend(path, tmp_path / "none" / "b.jsonl", "a.jsonl", None)
+    with pytest.raises(PellucidError, match=r"a\.jsonl, line 1: not an example") as told:
+        path.write_bytes(b"{}\n")
+        checker.check(path, "a.jsonl")
+    assert not isinstance(told.value, StorageFailed)
+
+
+def test_a_process_that_had_no_room_for_its_reason_failed_by_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = JobProcess.__new__(JobProcess)
+    done._log, done._process = tmp_path / "a.log", cast(Any, SimpleNamespace(poll=lambda: 1))
+    done._log.write_bytes(b"")
+    assert done.reason == "its process ended with status 1"
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    assert done.reason == "the disk is full; make room on the disk of --data"
+    done._log.write_bytes(b"why\n")
+    assert done.reason == "why"

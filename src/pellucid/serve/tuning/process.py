@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,7 +105,12 @@ class JobProcess:
             lines = end.decode("utf-8", "replace").strip().splitlines()
         except OSError:
             lines = []
-        return lines[-1][:MOST_REASON] if lines else f"its process ended with status {status}"
+        if lines:
+            return lines[-1][:MOST_REASON]
+        with suppress(OSError):
+            if shutil.disk_usage(self._log.parent).free < MOST_ERROR:  # no room for its reason, either
+                return "the disk is full; make room on the disk of --data"
+        return f"its process ended with status {status}"
 
 
 def end_orphan(log: Path) -> None:
