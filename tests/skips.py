@@ -73,6 +73,7 @@ LISTED = (
     ListedSkip(
         r"tests/recipe/test_recipe_clusters\.py::test_two_hosts_", "network namespaces are not permitted", lambda: True
     ),
+    ListedSkip(r"tests/serve/test_tuning_disk\.py::test_a_really_full_disk", "a file system cannot be mounted", lambda: True),
     ListedSkip(
         r"tests/studio/test_studio_firefox\.py::", "no Firefox",
         lambda: which("firefox-esr") is None and which("firefox") is None,

@@ -21,9 +21,9 @@ import pellucid
 from pellucid.errors import PellucidError
 from pellucid.finetuning.example_files import read_examples
 from pellucid.runs.files import METRICS, RUN_FILE
-from pellucid.serve.openai.models import EngineSettings, open_models
+from pellucid.serve.openai.models import EngineSettings, ServedModel, open_models
 from pellucid.serve.openai.server import Service
-from pellucid.serve.tuning.database import Database, QuotaReached
+from pellucid.serve.tuning.database import Database, NotThere, QuotaReached
 from pellucid.serve.tuning.jobs import JobSettings, JobStore
 from pellucid.serve.tuning.scheduler import size_of
 from pellucid.serve.tuning.settings import TuningSettings
@@ -68,6 +68,44 @@ def test_jobs_wait_are_listed_and_cancelled(ada: Caller) -> None:
     assert ada.post(f"/v1/fine-tunes/{old['id']}/cancel")["status"] == "cancelled"
     stream = ada(f"/v1/fine-tunes/{old['id']}/events?stream=true").body.decode()
     assert stream.endswith("data: [DONE]\n\n") and "The job was cancelled" in stream
+
+
+def test_the_old_list_has_the_newest_without_their_answers(ada: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which would be fifty megabytes where a thousand jobs have some."""
+    file = ada.upload()["id"]
+    first, *others = [ada.post("/v1/fine-tunes", {"training_file": file})["id"] for _ in range(3)]
+    assert ada.service.tuning is not None
+    for job in (first, *others):
+        ada.service.tuning.jobs.progress(job, answers='{"rows":[],"counts":null}')
+    assert ada.get(f"/v1/fine-tunes/{first}")["x_answers"]["rows"] == []
+    monkeypatch.setattr("pellucid.serve.openai.jobs_api.MOST_OLD", 2)
+    listed = ada.get("/v1/fine-tunes")["data"]
+    assert [one["id"] for one in listed] == others and [one["x_answers"] for one in listed] == [None, None]
+
+
+def test_models_that_are_opened_slowly_keep_nothing_else_from_being_answered(
+    ada: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ada.service.tuning is not None
+    opened, waiting = threading.Event(), threading.Semaphore(0)
+
+    def find(owner: str, id: str) -> ServedModel:
+        waiting.release()
+        assert opened.wait(60)
+        raise NotThere(id)
+
+    monkeypatch.setattr(ada.service.tuning.models, "find", find)
+    asked = {"model": "ft:slow", "prompt": "a"}
+    with ThreadPoolExecutor(40) as others:  # more than the server's loop has threads
+        try:
+            answers = [others.submit(ada, "/v1/completions", "POST", asked) for _ in range(40)]
+            assert waiting.acquire(timeout=20)
+            until(lambda: ada.service.running >= 40)
+            with ThreadPoolExecutor(1) as one:
+                assert one.submit(ada.get, "/v1/files").result(20)["data"] == []
+        finally:
+            opened.set()
+        assert {answer.result().status for answer in answers} == {404}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tuning import EXAMPLES, Caller, jsonl, new_keys, tuning_of
 
+from pellucid.runs.files import BASE
+from pellucid.runs.files import MODEL as MODEL_FOLDER
 from pellucid.serve.tuning.database import from_json
 
 
@@ -32,6 +34,7 @@ class Owned:
         jobs, scheduler = service.tuning.jobs, service.tuning.scheduler
         row = jobs.job(self.done)
         shutil.copytree(run, scheduler.run_of(row))  # as its job would have made it
+        shutil.copytree(run / MODEL_FOLDER, scheduler.run_of(row) / BASE)
         jobs.add_checkpoint(self.done, 6, {"step": 6, "train_loss": 1.0})
         jobs.add_model(row)
         jobs.end(self.done, "succeeded", "The job has successfully completed", bytes=1)

@@ -175,6 +175,19 @@ def test_keys_take_turns_and_what_was_interrupted_goes_first(stores: Stores) -> 
     assert stores.jobs.next_waiting() is None
 
 
+def test_a_clock_that_is_set_back_changes_no_turn(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [2_000_000_000]
+    monkeypatch.setattr("pellucid.serve.tuning.jobs.now", lambda: clock[0])
+    jobs = [stores.job(owner)["id"] for owner in ("ada", "ada", "bob", "bob")]
+    begun = []
+    for _ in jobs:
+        waiting = stores.jobs.next_waiting()
+        assert waiting is not None and stores.jobs.begin(waiting)
+        begun.append(waiting["owner"])
+        clock[0] -= 10_000
+    assert begun == ["ada", "bob", "ada", "bob"]
+
+
 @pytest.mark.parametrize("base", ["{model}", "{model}:ckpt-step-6"])
 def test_a_model_that_a_waiting_job_begins_with_is_not_deleted(stores: Stores, base: str) -> None:
     model = stores.succeeded()["model"]
@@ -251,6 +264,21 @@ def test_what_a_full_disk_kept_from_being_told_is_told_later(
     told = [row["name"] for row in stores.jobs.events_since(job["id"], 0)[len(before) :]]
     assert told == ["validated", "held-out-0", *(f"step-{n}" for n in range(1, 6)), "held-out-5", "checkpoint-5"]
     assert stores.jobs.checkpoint_steps(job["id"]) == {5}
+
+
+@pytest.mark.parametrize("name", ["ft:tiny:ada:ckpt-step-5:6d15720e", "tiny:ft-ada:ckpt-step-5-2026-11-30-18-00-00-6d15720e"])
+def test_a_suffix_may_look_like_a_checkpoint(stores: Stores, name: str) -> None:
+    settings = JobSettings(base="tiny", source="tiny", model=name, training_file="file-none", suffix="ckpt-step-5")
+    job = stores.jobs.create("ada", "jobs", settings, 100)
+    stores.jobs.add_model(job)
+    stores.jobs.end(job["id"], "succeeded", "done")
+    stores.jobs.add_checkpoint(job["id"], 6, {})
+    models = TunedModels(stores.jobs, stores.scheduler.run_of, cast(Any, None), SETTINGS)
+    run = stores.scheduler.run_of(job)
+    assert models.source("ada", name)[0] == run and models.source("ada", f"{name}:ckpt-step-6")[0].parent.parent == run
+    for other in (f"{name}:ckpt-step-5", f"{name}:ckpt-step-", name.rpartition(":ckpt")[0], f"{name}:ckpt-step-６"):
+        with pytest.raises(NotThere):
+            models.source("ada", other)
 
 
 class FakeLine:
@@ -335,6 +363,11 @@ def test_the_oldest_records_of_a_folder_go_and_the_newest_stays(tmp_path: Path) 
         delete_oldest(tmp_path, most)
         assert len(list(tmp_path.glob(f"*{SUFFIX}"))) == left
     assert (tmp_path / f"6{SUFFIX}").exists() and (tmp_path / "other.txt").exists()
+    newest = tmp_path / f"0{SUFFIX}"
+    newest.write_bytes(bytes(10))
+    os.utime(newest, (1, 1))  # the clock was set back
+    delete_oldest(tmp_path, 15, newest=newest)
+    assert [path.name for path in tmp_path.glob(f"*{SUFFIX}")] == [newest.name]
 
 
 def test_a_check_ends_when_the_server_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

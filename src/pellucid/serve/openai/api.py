@@ -71,6 +71,9 @@ class _CompletionEvents(StreamingResponse):
             self._job.end()
 
 
+OPENING = 2  # fine-tuned models that are looked for, and opened, at once
+
+
 class CompletionsApi:
     """The API's endpoints.
 
@@ -86,6 +89,7 @@ class CompletionsApi:
     ) -> None:  # fmt: skip
         self._models, self._settings, self._metrics, self._ready = models, settings, metrics, ready
         self._recorder_of, self._tuning = recorder_of, tuning
+        self._opening = asyncio.Semaphore(OPENING)
         self._fields = completion_fields(settings.max_logprobs)
         self._document = openapi_document(
             self._fields, keys_needed=settings.keys_needed, ids=[model.id for model in models], tuning=tuning is not None
@@ -140,13 +144,24 @@ class CompletionsApi:
         if id is None or tuning is None or self._models.get(id) is not None:
             return self._models.find(id, [row["id"] for row in await self._own(request)] if id is None else ())
         try:
-            return await asyncio.to_thread(tuning.models.find, client_of(request).id, id)
+            return await self._opened(tuning, client_of(request).id, id)
         except NotThere:
             raise await self._missing(request, id) from None
         except ModelsInUse as error:
             raise busy(f"{error}. Please try again later.", IN_USE) from None
         except PellucidError as error:
-            raise server_error(f"The model {id} cannot be opened: {error}") from None
+            LOG.error("the model %s cannot be opened: %s", id, error)  # which folder it is in is the server's own affair
+            raise server_error(f"The model {id} cannot be opened: the server's log says why") from None
+
+    async def _opened(self, tuning: TuningService, owner: str, id: str) -> ServedModel:
+        """A fine-tuned model, opened if it is not, in one of few threads: others are left for what does not open models."""
+        async with self._opening:
+            finding = asyncio.ensure_future(asyncio.to_thread(tuning.models.find, owner, id))
+            try:
+                return await asyncio.shield(finding)
+            except asyncio.CancelledError:  # the client has left: the thread is still taken
+                await asyncio.wait({finding})
+                raise
 
     async def _missing(self, request: Request, id: str) -> ApiError:
         """The error of a model that is not there, or another key's: the message lists those that are."""

@@ -186,7 +186,8 @@ class FilesApi:
             "Content-Length": str(row["bytes"]),
         }  # fmt: skip
         kind = "text/csv; charset=utf-8" if row["purpose"] == RESULTS else "application/octet-stream"
-        return StreamingResponse(iterate_in_threadpool(files.read(row)), media_type=kind, headers=headers)
+        parts = await asyncio.to_thread(files.read, row)
+        return StreamingResponse(iterate_in_threadpool(parts), media_type=kind, headers=headers)
 
     @answering
     async def mend(self, request: Request) -> Response:

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from pellucid.arguments import shown
 from pellucid.generation.resolve import DEFAULT
-from pellucid.serve.http.json_response import JsonResponse
+from pellucid.serve.http.json_response import JsonResponse, encode_long
 from pellucid.serve.openai.completion_request import checked_fields
 from pellucid.serve.openai.errors import ApiError
 from pellucid.serve.openai.job_fields import FINE_TUNE_FIELDS, JOB_FIELDS, MAX_PAIRS, required_fields
@@ -44,7 +44,7 @@ from pellucid.serve.tuning.jobs import JobSettings
 from pellucid.serve.tuning.service import TuningService
 
 
-MOST_OLD = 1000  # fine-tunes, or events, in a list of the old API, which has no pages
+MOST_OLD = 1000  # fine-tunes, the newest, or events in a list of the old API, which has no pages: without tables of answers
 
 
 class JobsApi:
@@ -172,10 +172,11 @@ class JobsApi:
             return JsonResponse(await asyncio.to_thread(self._old_job, owner, await self._create_old(request), events=True))
 
         def listed() -> list[dict[str, Any]]:
-            rows, _ = self._tuning.jobs.page(owner, "fine-tunes", after=None, limit=MOST_OLD, newest_first=False)
-            return [self._old_job(owner, row, events=False) for row in rows]
+            rows, _ = self._tuning.jobs.page(owner, "fine-tunes", after=None, limit=MOST_OLD, answers=False)
+            return [self._old_job(owner, row, events=False) for row in reversed(rows)]
 
-        return JsonResponse({"object": "list", "data": await asyncio.to_thread(listed)})
+        found = {"object": "list", "data": await asyncio.to_thread(listed)}
+        return Response(await encode_long(found), media_type="application/json")
 
     async def _create_old(self, request: Request) -> TableRow:
         values = await json_object(request, self._settings.max_body)
@@ -245,5 +246,5 @@ def _model_name(api: str, base: str, owner: str, suffix: str | None) -> str:
     owner, given = (re.sub(r"[^A-Za-z0-9._-]+", "-", text) for text in (owner, suffix or ""))
     if api == "fine-tunes":
         name = f"{given}-" if given else ""
-        return f"{base}:ft-{owner}:{name}{time.strftime('%Y-%m-%d-%H-%M-%S', time.gmtime())}-{token_hex(2)}"
+        return f"{base}:ft-{owner}:{name}{time.strftime('%Y-%m-%d-%H-%M-%S', time.gmtime())}-{token_hex(4)}"
     return f"ft:{base}:{owner}:{given}:{token_hex(4)}"

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from starlette.responses import StreamingResponse
 
 from pellucid.serve.openai.tuning_objects import old_event_object
+from pellucid.serve.tuning.database import TableRow
 from pellucid.serve.tuning.jobs import ENDED, JobStore
 
 
-WAIT = 0.25  # seconds between looks for new events
+WAIT, MOST_WAIT = 0.25, 1.0  # seconds between looks for new events, after some and after none: keys may have many streams
 PING = 15.0  # seconds without an event after which a comment keeps the connection alive
 
 
@@ -28,10 +29,14 @@ class OldEvents(StreamingResponse):
 
 
 async def _events(jobs: JobStore, job: str, ready: Callable[[], bool]) -> AsyncIterator[bytes]:
-    last, quiet = 0, 0.0
+    last, wait, quiet = 0, WAIT, 0.0
+
+    def look() -> tuple[bool, list[TableRow]]:
+        ended = jobs.job(job)["status"] in ENDED  # before its events are read: then none is missed
+        return ended, jobs.events_since(job, last)
+
     while True:
-        ended = (await asyncio.to_thread(jobs.job, job))["status"] in ENDED  # before its events are read: then none is missed
-        rows = await asyncio.to_thread(jobs.events_since, job, last)
+        ended, rows = await asyncio.to_thread(look)
         for row in rows:
             last = row["seq"]
             yield b"data: " + json.dumps(old_event_object(row), allow_nan=False, separators=(",", ":")).encode() + b"\n\n"
@@ -40,8 +45,9 @@ async def _events(jobs: JobStore, job: str, ready: Callable[[], bool]) -> AsyncI
             return
         if not ready():
             return
-        quiet = 0.0 if rows else quiet + WAIT
+        quiet = 0.0 if rows else quiet + wait
+        wait = WAIT if rows else min(2 * wait, MOST_WAIT)
         if quiet >= PING:
             yield b": waiting\n\n"
             quiet = 0.0
-        await asyncio.sleep(WAIT)
+        await asyncio.sleep(wait)

@@ -10,11 +10,12 @@ from pellucid.record import SUFFIX
 from pellucid.serve.openai.completions import CompletionJob
 from pellucid.serve.openai.errors import ApiError, busy, overloaded, server_error
 from pellucid.serve.openai.fields import field_named
-from pellucid.serve.openai.models import ServedModel
+from pellucid.serve.openai.models import LOG, ServedModel
 from pellucid.serve.studio.generate_request import ParsedRequest
 from pellucid.serve.studio.generation import CompletionService
 from pellucid.serve.studio.loaded_model import BusyError, ClosingError
 from pellucid.serve.studio.sources import SourceCatalog
+from pellucid.serve.tuning.database import cannot_store
 
 
 class CompletionRecorder:
@@ -65,8 +66,11 @@ class CompletionRecorder:
         if self._folder is not None:
             try:
                 name = await asyncio.to_thread(self._write, self._folder / f"{job.id}{SUFFIX}", name)
-            except PellucidError as error:
-                raise server_error(f"The completion's record could not be kept: {error}", retry=False) from None
+            except (PellucidError, OSError) as error:
+                cause = error if isinstance(error, OSError) else error.__cause__
+                LOG.error("a record could not be kept: %s", error)
+                why = cannot_store("it", cause) if isinstance(cause, OSError) else error  # without the server's folders
+                raise server_error(f"The completion's record could not be kept: {why}", retry=False) from None
         return {
             "id": name, "url": f"/records/{name}", "page": f"/#/record/{name}", "bytes": done["bytes"],
             "same_text": done["text"] == text,
@@ -75,14 +79,17 @@ class CompletionRecorder:
     def _write(self, path: Path, kept: str) -> str:
         """Moves a record from the memory into a file; returns its id."""
         write_whole(path, self._catalog.take(kept), what="the record")
-        delete_oldest(path.parent, self._most)
+        delete_oldest(path.parent, self._most, newest=path)
         return self._catalog.add_record(path)
 
 
-def delete_oldest(folder: Path, most: int) -> None:
-    """Deletes the oldest records of a folder, so that those that are left have `most` bytes together; the newest is left."""
+def delete_oldest(folder: Path, most: int, newest: Path | None = None) -> None:
+    """Deletes the oldest records of a folder, so that those that are left have `most` bytes together; the newest is left.
+    `newest`: which that is, whatever its time says: a clock may have been set back."""
     left = most
-    records = sorted(((path.stat(), path) for path in folder.glob(f"*{SUFFIX}")), key=lambda one: one[0].st_mtime_ns)
+    records = sorted(
+        ((path.stat(), path) for path in folder.glob(f"*{SUFFIX}")), key=lambda one: (one[1] == newest, one[0].st_mtime_ns)
+    )  # fmt: skip
     for number, (status, path) in enumerate(reversed(records)):
         left -= status.st_size
         if left < 0 and number:

@@ -49,7 +49,7 @@ def api_error(error: PellucidError) -> ApiError:
             return ApiError(413, text, param="file", headers={"Connection": "close"})
         case StorageFailed():
             LOG.error("%s", text)
-            return server_error(f"The server could not store it: {text}")
+            return server_error(f"The server's storage failed: {text}")
         case Refused():
             return ApiError(400, text)
     return ApiError(400, text, param="file")

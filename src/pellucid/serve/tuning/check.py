@@ -9,7 +9,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from pellucid.errors import PellucidError
 from pellucid.files import replacing
 from pellucid.finetuning.example_files import write_examples
 from pellucid.finetuning.preparation import preparing
+from pellucid.serve.tuning.database import StorageFailed, cannot_store
 
 
 INLINE = 1 << 20  # bytes that are checked in the server's process
 SECONDS = 900.0  # for a check at most
 NEEDED = ("empty",)  # checks whose mends a file needs to be trained on
 MOST_LINES = 100  # numbers of lines of a finding that are kept
+NOT_STORED = 74  # EX_IOERR: the exit status of a process whose disk is full
 FEWEST = 2  # different examples: one to train on, one to hold out
 
 
@@ -81,14 +84,16 @@ class FileChecker:
 
     def check(self, path: Path, name: str) -> dict[str, Any]:
         """As `report_of`."""
-        if path.stat().st_size <= INLINE:
-            return report_of(path, name)
+        with _storing():
+            if path.stat().st_size <= INLINE:
+                return report_of(path, name)
         return dict(self._in_process({"path": str(path), "name": name}))
 
     def mend(self, path: Path, out: Path, name: str, only: Sequence[str] | None) -> int:
         """As `mend`."""
-        if path.stat().st_size <= INLINE:
-            return mend(path, out, name, only)
+        with _storing():
+            if path.stat().st_size <= INLINE:
+                return mend(path, out, name, only)
         return int(self._in_process({"path": str(path), "name": name, "out": str(out), "only": only}))
 
     def close(self) -> None:
@@ -112,6 +117,8 @@ class FileChecker:
         if process.returncode == 0:
             return json.loads(out)
         lines = errors.decode("utf-8", "replace").strip().splitlines()
+        if lines and process.returncode == NOT_STORED:
+            raise StorageFailed(lines[-1])
         raise PellucidError(lines[-1] if lines else "the file could not be checked: the process that checked it was ended")
 
     def _start(self) -> "subprocess.Popen[bytes]":
@@ -130,6 +137,19 @@ class FileChecker:
         return process
 
 
+@contextmanager
+def _storing() -> Iterator[None]:
+    """A context manager in which a file that cannot be read or written is the server's fault, not that of the examples."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_store("or read the file", error) from error
+    except PellucidError as error:
+        if isinstance(error.__cause__, OSError):
+            raise cannot_store("the mended file", error.__cause__) from error
+        raise
+
+
 def main() -> int:
     """Reads what to check as JSON from stdin, and writes what was found as JSON to stdout."""
     if hasattr(os, "nice"):
@@ -137,7 +157,11 @@ def main() -> int:
     asked = json.loads(sys.stdin.buffer.read())
     path, name = Path(asked["path"]), asked["name"]
     try:
-        found: Any = mend(path, Path(asked["out"]), name, asked["only"]) if "out" in asked else report_of(path, name)
+        with _storing():
+            found: Any = mend(path, Path(asked["out"]), name, asked["only"]) if "out" in asked else report_of(path, name)
+    except StorageFailed as error:
+        print(error, file=sys.stderr)
+        return NOT_STORED
     except PellucidError as error:
         print(error, file=sys.stderr)
         return 1

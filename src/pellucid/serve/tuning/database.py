@@ -1,24 +1,32 @@
 """`Database`: the service's SQLite file: uploads, jobs, their events and checkpoints, models; each row has its owner.
 
 One connection, used by one thread at a time (`Database.lock`). Write-ahead logging: a kill at any moment leaves what was
-committed, a power failure too, as every commit is flushed.
+committed, a power failure too, as every commit is flushed. On a full disk what makes room still works (`Database.freeing`).
 """
 
 import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, TypeVar
 
 from pellucid.errors import PellucidError
+from pellucid.files import MAKE_ROOM
+from pellucid.serve.tuning.reserve import Reserve
 
 
 FILE = "service.sqlite"
 VERSION = 1
+Result = TypeVar("Result")
+# What SQLite reports where the disk, or a quota of it, is full: some of these have other causes, too.
+_NO_ROOM = frozenset({
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMOPEN, sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_CANTOPEN,
+})  # fmt: skip
 _SCHEMA = """
 CREATE TABLE files (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, owner TEXT NOT NULL, filename TEXT NOT NULL,
@@ -65,6 +73,10 @@ class StorageFailed(PellucidError):
     """The disk or the database would not take it: not the request's fault."""
 
 
+class DiskFull(StorageFailed):
+    """The database's disk has no room."""
+
+
 class TableRow(dict[str, Any]):
     """A row of a table, by column."""
 
@@ -87,21 +99,40 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.lock = threading.RLock()
         self._depth = 0
+        self._reserve = Reserve(path.parent)
         try:
-            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            try:
+                version = self._open(path)
+            except (sqlite3.Error, StorageFailed):
+                if not self._reserve.give_up():
+                    raise
+                version = self._open(path)
+        except sqlite3.Error as error:
+            raise PellucidError(f"cannot open {path}: {error}") from None
+        if version not in (0, VERSION):
+            self._connection.close()
+            raise PellucidError(f"{path} was made by another version of Pellucid: name another folder with --data")
+        self._reserve.restore()
+
+    def _open(self, path: Path) -> int:
+        """Opens the file, and makes the tables of a new one. Returns its version before that; 0: it is new."""
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        try:
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            if version not in (0, VERSION):
+                return int(version)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("PRAGMA foreign_keys = ON")
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 with self.changing():
                     for statement in _SCHEMA.split(";\n"):
                         self._connection.execute(statement)
                     self._connection.execute(f"PRAGMA user_version = {VERSION}")
-        except sqlite3.Error as error:
-            raise PellucidError(f"cannot open {path}: {error}") from None
-        if version not in (0, VERSION):
-            raise PellucidError(f"{path} was made by another version of Pellucid: name another folder with --data")
+        except BaseException:
+            self._connection.close()
+            raise
+        return int(version)
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -123,12 +154,38 @@ class Database:
                     raise
                 if self._depth == 1:
                     self._connection.execute("COMMIT")
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
                 if self._depth == 1 and self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise _storage_failed("written", error) from error
             finally:
                 self._depth -= 1
+
+    def freeing(self, function: Callable[[], Result]) -> Result:
+        """What a function returns that deletes rows or ends jobs, in transactions of its own: on a full disk it is called again
+        with the room that was kept for it. Call `restore_reserve` once there is room.
+
+        Raises:
+            StorageFailed: it cannot be written all the same.
+        """
+        with self.lock:
+            assert self._depth == 0  # a transaction that has failed cannot go on
+            try:
+                return function()
+            except DiskFull:
+                if not self._reserve.give_up():
+                    raise
+            try:
+                return function()
+            finally:
+                with suppress(sqlite3.Error):  # what the log took is room again
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._reserve.restore()
+
+    def restore_reserve(self) -> None:
+        """Keeps room on the disk again for what makes room, if there is enough."""
+        with self.lock:
+            self._reserve.restore()
 
     def rows(self, query: str, *values: Any) -> list[TableRow]:
         """The rows of a query.
@@ -141,7 +198,7 @@ class Database:
                 cursor = self._connection.execute(query, values)
                 names = [column[0] for column in cursor.description]
                 return [TableRow(zip(names, row, strict=True)) for row in cursor.fetchall()]
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
                 raise _storage_failed("read", error) from error
 
     def row(self, query: str, *values: Any) -> TableRow | None:
@@ -181,7 +238,15 @@ class Database:
             return self._connection.execute(f"DELETE FROM {table} WHERE {where}", values).rowcount
 
     def page(
-        self, table: str, where: str, values: Sequence[Any], *, after: str | None, limit: int, newest_first: bool
+        self,
+        table: str,
+        where: str,
+        values: Sequence[Any],
+        *,
+        after: str | None,
+        limit: int,
+        newest_first: bool,
+        columns: str = "*",
     ) -> tuple[list[TableRow], bool]:
         """(rows of a page in the order of their making, whether more follow).
 
@@ -199,7 +264,7 @@ class Database:
             where += f" AND seq {'<' if newest_first else '>'} ?"
             given.append(last["seq"])
         order = "DESC" if newest_first else "ASC"
-        found = self.rows(f"SELECT * FROM {table} WHERE {where} ORDER BY seq {order} LIMIT ?", *given, limit + 1)
+        found = self.rows(f"SELECT {columns} FROM {table} WHERE {where} ORDER BY seq {order} LIMIT ?", *given, limit + 1)
         return found[:limit], len(found) > limit
 
     def close(self) -> None:
@@ -208,10 +273,17 @@ class Database:
             self._connection.close()
 
 
-def _storage_failed(what: str, error: sqlite3.OperationalError) -> StorageFailed:
-    is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL  # errors of Python's own have no code
-    hint = "; make room on the disk of --data" if is_full else ""
-    return StorageFailed(f"the service's database cannot be {what}: {error}{hint}")
+def _storage_failed(what: str, error: sqlite3.DatabaseError) -> StorageFailed:
+    code = getattr(error, "sqlite_errorcode", None)  # errors of Python's own have none
+    hint = "; make room on the disk of --data" if code == sqlite3.SQLITE_FULL else ""
+    kind = DiskFull if code in _NO_ROOM else StorageFailed
+    return kind(f"the service's database cannot be {what}: {error}{hint}")
+
+
+def cannot_store(what: str, error: OSError) -> StorageFailed:
+    """The error for a file of the folder that cannot be written. It is told to clients: it names no file of the server."""
+    hint = "; make room on the disk of --data" if error.errno in MAKE_ROOM else ""
+    return StorageFailed(f"cannot write {what}: {error.strerror or error}{hint}")
 
 
 def new_id(prefix: str) -> str:

@@ -1,8 +1,11 @@
 """`FileStore`: the files of each owner: uploads, counted while they arrive, and results of jobs; quotas hold at any moment."""
 
+import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +19,7 @@ from pellucid.serve.tuning.database import (
     StorageFailed,
     TableRow,
     as_json,
+    cannot_store,
     from_json,
     new_id,
     now,
@@ -24,7 +28,9 @@ from pellucid.serve.tuning.jobs import ENDED
 from pellucid.serve.tuning.settings import TuningSettings
 
 
+LOG = logging.getLogger("pellucid.serve")
 FILES = "files"
+_OURS = re.compile(r"[0-9a-f]{32}(\.mended)?|\.pellucid-[0-9a-f]{16}\.part")  # names that are made here; others are left alone
 PURPOSE, RESULTS = "fine-tune", "fine-tune-results"
 MAX_FILENAME = 255  # characters
 
@@ -84,7 +90,7 @@ class Upload:
         self._store.release(self)
 
     def _failed(self, error: OSError) -> StorageFailed:
-        return StorageFailed(str(cannot_write(self.path.name, error, "the upload")))
+        return cannot_store("the upload", error)
 
 
 class FileStore:
@@ -100,9 +106,10 @@ class FileStore:
         make_folder(self.folder)
         self._arriving: dict[Upload, None] = {}  # changed and counted with the database's lock, as the rows are
         known = {row["stored"] for row in database.rows("SELECT stored FROM files")}
-        for path in self.folder.iterdir():
-            if path.name not in known:  # an upload that a kill ended, or a file whose row was deleted before it
-                path.unlink()
+        for path in self.folder.iterdir():  # an upload that a kill ended, or a file whose row was deleted before it
+            if path.name not in known and _OURS.fullmatch(path.name):
+                with suppress(OSError):
+                    path.unlink()
 
     def begin(self, owner: str, *, result: bool = False) -> Upload:
         """A new file of an owner. Results of jobs are not counted among the files: their bytes are.
@@ -202,10 +209,21 @@ class FileStore:
         return self.folder / str(row["stored"])
 
     def read(self, row: TableRow, size: int = 1 << 16) -> Iterator[bytes]:
-        """The bytes of a file, part by part."""
-        with reading(self.path(row)) as file:
-            while part := file.read(size):
-                yield part
+        """The bytes of a file, part by part.
+
+        Raises:
+            StorageFailed: at once, where it is not there.
+        """
+        path = self.path(row)
+        if not path.is_file():
+            raise StorageFailed(f"the bytes of {row['id']} are not there any more")
+
+        def parts() -> Iterator[bytes]:
+            with reading(path) as file:
+                while part := file.read(size):
+                    yield part
+
+        return parts()
 
     def delete(self, owner: str, id: str) -> None:
         """Deletes a file.
@@ -213,6 +231,14 @@ class FileStore:
         Raises:
             NotThere: there is none of this id. Refused: a job that waits or runs needs it.
         """
+        row = self._database.freeing(partial(self._delete_row, owner, id))
+        try:
+            self.path(row).unlink(missing_ok=True)
+        except OSError as error:  # it goes at the next start
+            LOG.error("%s", cannot_write(self.path(row), error))
+        self._database.restore_reserve()
+
+    def _delete_row(self, owner: str, id: str) -> TableRow:
         with self._database.changing():
             row = self.find(owner, id)
             for job in self._database.rows(f"SELECT id, settings FROM jobs WHERE owner = ? AND status NOT IN {ENDED}", owner):
@@ -220,8 +246,7 @@ class FileStore:
                 if id in (settings["training_file"], settings["validation_file"]):
                     raise Refused(f"The file {id} is needed by {job['id']}, which has not ended: cancel that first")
             self._database.delete("files", "id = ?", id)
-        with suppress(FileNotFoundError):
-            self.path(row).unlink()
+            return row
 
     def delete_expired(self) -> None:
         """Deletes the files whose time has come, unless a job needs them."""

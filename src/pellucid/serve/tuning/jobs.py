@@ -11,6 +11,10 @@ from pellucid.serve.tuning.settings import TuningSettings
 ENDED = ("succeeded", "failed", "cancelled")
 WAITING = "queued"
 PREFIXES = {"jobs": "ftjob-", "fine-tunes": "ft-"}  # of ids, by the API that made a job
+_WITHOUT_ANSWERS = (
+    "seq, id, owner, api, created, status, settings, started, finished, error, model, step, total_steps, trained_tokens, "
+    "result_files, NULL AS answers, bytes, starts"
+)
 CHECKPOINT = ":ckpt-step-"  # between the id of a model and a step: the id of a checkpoint's model
 
 
@@ -98,14 +102,18 @@ class JobStore:
 
     def page(
         self, owner: str, api: str | None, *, after: str | None, limit: int, newest_first: bool = True,
-        metadata: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None, answers: bool = True,
     ) -> tuple[list[TableRow], bool]:  # fmt: skip
-        """Jobs of an owner; see `Database.page`. `api`: None: those of both. `metadata`: that they must have."""
+        """Jobs of an owner; see `Database.page`. `api`: None: those of both. `metadata`: that they must have. `answers`:
+        whether their tables of answers are read."""
         where, values = ("owner = ?", [owner]) if api is None else ("owner = ? AND api = ?", [owner, api])
         for key, value in (metadata or {}).items():
             where += " AND EXISTS (SELECT 1 FROM json_each(settings, '$.metadata') AS m WHERE m.key = ? AND m.value = ?)"
             values += [key, value]
-        return self._database.page("jobs", where, values, after=after, limit=limit, newest_first=newest_first)
+        columns = "*" if answers else _WITHOUT_ANSWERS
+        return self._database.page(
+            "jobs", where, values, after=after, limit=limit, newest_first=newest_first, columns=columns
+        )  # fmt: skip
 
     def events(self, job: str, *, after: str | None, limit: int, newest_first: bool = True) -> tuple[list[TableRow], bool]:
         """Events of a job; see `Database.page`."""
@@ -136,10 +144,13 @@ class JobStore:
 
     def next_waiting(self) -> TableRow | None:
         """The job that runs next: one that was interrupted; else one of the owner who has waited longest for a start, so that
-        an owner with many jobs does not keep the others waiting. Within an owner the oldest."""
+        an owner with many jobs does not keep the others waiting. Within an owner the oldest. Starts are compared by the order
+        of their events: a clock may be set back."""
         return self._database.row(
             "SELECT * FROM jobs AS waiting WHERE status = ? ORDER BY started IS NULL, "
-            "(SELECT max(started) FROM jobs AS known WHERE known.owner = waiting.owner), seq LIMIT 1", WAITING,
+            "(SELECT max(events.seq) FROM jobs AS known JOIN events ON events.job = known.id AND events.name = 'started' "
+            "WHERE known.owner = waiting.owner), seq LIMIT 1",
+            WAITING,
         )  # fmt: skip
 
     def begin(self, job: TableRow) -> TableRow | None:
@@ -185,7 +196,7 @@ class JobStore:
             NotThere: it has none of this id. Refused: it has ended.
         """
         self.find(owner, id, api)
-        if not self.end(id, "cancelled", "The job was cancelled"):
+        if not self._database.freeing(lambda: self.end(id, "cancelled", "The job was cancelled")):
             raise Refused(f"The job {id} has ended already: it {_PAST[self.job(id)['status']]}")
         return self.job(id)
 
@@ -215,6 +226,9 @@ class JobStore:
         Raises:
             NotThere: there is none of this id. Refused: a job that waits or runs begins with it.
         """
+        return self._database.freeing(lambda: self._delete_model_row(owner, id))
+
+    def _delete_model_row(self, owner: str, id: str) -> TableRow:
         with self._database.changing():
             model = self.model(owner, id)
             for job in self._database.rows(f"SELECT id, settings FROM jobs WHERE owner = ? AND status NOT IN {ENDED}", owner):

@@ -1,7 +1,8 @@
-"""`JobProcess`: the process of a job (`worker`), and why it ended."""
+"""`JobProcess`: the process of a job (`worker`), and why it ended; the processes of jobs that outlive their server."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pellucid.files import create, reading
 from pellucid.serve.tuning import worker
 
 
+PROCESSES = Path("/proc")  # of Linux: elsewhere no process is found
 MOST_ERROR = 4096  # bytes of stderr's end that are read
 MOST_REASON = 600  # characters of a reason
 
@@ -103,4 +105,21 @@ class JobProcess:
             lines = end.decode("utf-8", "replace").strip().splitlines()
         except OSError:
             lines = []
-        return lines[-1][:MOST_REASON] if lines else f"its process ended with status {status}"
+        if lines:
+            return lines[-1][:MOST_REASON]
+        with suppress(OSError):
+            if shutil.disk_usage(self._log.parent).free < MOST_ERROR:  # no room for its reason, either
+                return "the disk is full; make room on the disk of --data"
+        return f"its process ended with status {status}"
+
+
+def end_orphan(log: Path) -> None:
+    """Ends the process that writes a log, if there is one: that of a job whose server was killed, which hangs or is cancelled.
+
+    It is found by what it runs and where it writes, on Linux only: no number is kept that another process may have by now."""
+    place = str(log.absolute())
+    for process in PROCESSES.glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            written = os.readlink(process / "fd" / "2")
+            if written == place and worker.__name__.encode() in (process / "cmdline").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)

@@ -7,6 +7,7 @@ jobs that ran wait again when it is started.
 
 import logging
 import os
+import re
 import shutil
 import sqlite3
 import threading
@@ -21,10 +22,11 @@ from pellucid.files import make_folder
 from pellucid.folders import remove_folder
 from pellucid.locks import is_locked
 from pellucid.runs.files import METRICS, RUN_FILE
+from pellucid.serve.http.keys import ANONYMOUS
 from pellucid.serve.tuning.database import Database, TableRow, as_json, from_json
 from pellucid.serve.tuning.files import RESULTS, FileStore
 from pellucid.serve.tuning.jobs import ENDED, JobSettings, JobStore
-from pellucid.serve.tuning.process import JobProcess
+from pellucid.serve.tuning.process import JobProcess, end_orphan
 from pellucid.serve.tuning.progress import RunProgress, results_csv
 from pellucid.serve.tuning.settings import TuningSettings
 from pellucid.serve.tuning.worker import ANSWERS, GRACE
@@ -37,6 +39,11 @@ LOOK = 0.2  # seconds between looks at the runs
 IDLE = 60.0  # the same where no job runs: files expire
 RETRY = 2.0  # seconds after which what the disk or the database refused is tried again
 FAILED_KEEPS = (RUN_FILE, METRICS)  # files of a run that are kept where the job has no model
+# Names that are made here, in the folder of runs and in that of an owner: others are left alone.
+_OWNER = re.compile(rf"{ANONYMOUS}|key[0-9a-f]{{24}}")
+_OURS = re.compile(r"(ftjob|ft)-[0-9a-f]{24}(\.log)?|\.pellucid-[0-9a-f]{16}\.part")
+ORPHAN = GRACE + 5.0  # seconds after which the process of a job whose server was killed has not ended by itself
+MOST_FAULTS = 3  # looks at a job that may fail by a fault of the server's own before the job has failed
 
 
 class _Running:
@@ -45,6 +52,12 @@ class _Running:
     def __init__(self, job: TableRow, run: Path, progress: RunProgress) -> None:
         self.job, self.run, self.progress = job, run, progress
         self.process: JobProcess | None = None
+        self.since, self.faults = time.monotonic(), 0
+
+    @property
+    def log(self) -> Path:
+        """What its process writes."""
+        return log_of(self.run)
 
 
 class JobScheduler:
@@ -60,6 +73,7 @@ class JobScheduler:
         make_folder(self._folder)
         self._lock = threading.RLock()
         self._running: dict[str, _Running] = {}
+        self._recovered = False
         self._news, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="pellucid jobs", daemon=True)
 
@@ -74,19 +88,29 @@ class JobScheduler:
         return folder
 
     def start(self) -> None:
-        """Starts it. Jobs that ran when the server ended wait again."""
-        for job in self._jobs.interrupted():
-            why = "The server was started again: the job goes on from its last checkpoint"
-            self._jobs.progress(job["id"], starts=job["starts"] - 1)  # that was not the job's fault
-            self._jobs.wait_again(job["id"], why, f"restart-{time.time_ns()}")
-        self._remove_leftovers()
+        """Starts it. Jobs that ran when the server ended wait again; on a full disk, once there is room."""
+        self._try(self._recover)
         self._thread.start()
+
+    def _recover(self) -> None:
+        self._database.freeing(self._wait_again)
+        self._remove_leftovers()
+        self._recovered = True
+
+    def _wait_again(self) -> None:
+        why = "The server was started again: the job goes on from its last checkpoint"
+        with self._database.changing():
+            for job in self._jobs.interrupted():
+                self._jobs.progress(job["id"], starts=job["starts"] - 1)  # that was not the job's fault
+                self._jobs.wait_again(job["id"], why, f"restart-{time.time_ns()}")
 
     def _remove_leftovers(self) -> None:
         """Removes the runs of jobs that a kill kept from being removed."""
         status = self._jobs.statuses()
+        owners = [path for path in self._folder.iterdir() if _OWNER.fullmatch(path.name) and not path.is_symlink()]
+        runs = [run for owner in owners for run in owner.iterdir() if _OURS.fullmatch(run.name)]
         with self._database.changing():
-            for run in self._folder.glob("*/*"):
+            for run in runs:
                 ended = status.get(run.name)
                 if run.suffix == ".log":
                     if status.get(run.stem) in (None, *ENDED):
@@ -102,11 +126,16 @@ class JobScheduler:
 
     def stop_job(self, job: TableRow) -> None:
         """Ends the process of a job that was cancelled, at once, and removes what its run has of models."""
+        run = self.run_of(job)
         with self._lock:
             running = self._running.pop(job["id"], None)
             if running is not None and running.process is not None:
                 running.process.kill()
-            self._jobs.progress(job["id"], bytes=keep_losses(self.run_of(job)))
+            else:
+                end_orphan(log_of(run))
+            kept = keep_losses(run)
+            self._database.freeing(lambda: self._jobs.progress(job["id"], bytes=kept))
+            self._database.restore_reserve()
         self.notify()
 
     def remove_run(self, job: TableRow) -> None:
@@ -138,11 +167,12 @@ class JobScheduler:
     def _work(self) -> None:
         while not self._closing.is_set():
             with self._lock:
-                good = self._try(self._begin_waiting)
+                good = (self._recovered or self._try(self._recover)) and self._try(self._begin_waiting)
                 for running in list(self._running.values()):
-                    good &= self._try(self._look, running)  # each apart: one that fails keeps no other from ending
+                    good &= self._try(self._look_or_fail, running)  # each apart: one that fails keeps no other from ending
                 wait = LOOK if self._running else IDLE
             good &= self._try(self._files.delete_expired)
+            self._database.restore_reserve()
             self._news.wait(wait if good else RETRY)
             self._news.clear()
 
@@ -168,6 +198,22 @@ class JobScheduler:
                 run = self.run_of(begun)
                 self._running[begun["id"]] = _Running(begun, run, RunProgress(self._jobs, begun["id"], run))
 
+    def _look_or_fail(self, running: _Running) -> None:
+        """Looks at a job. One whose looks fail by a fault of the server's own has failed: it would keep all others waiting."""
+        try:
+            self._look(running)
+        except (PellucidError, OSError, sqlite3.Error):
+            raise
+        except Exception:
+            running.faults += 1
+            if running.faults < MOST_FAULTS:
+                raise
+            LOG.exception("job %s has failed", running.job["id"])
+            if running.process is not None:
+                running.process.kill()
+            self._fail(running, "the server could not follow it; its log says why")
+            self._running.pop(running.job["id"], None)
+
     def _look(self, running: _Running) -> None:
         """Looks at a job: starts its process, tells what is new, and ends it when its process has ended."""
         if self._jobs.job(running.job["id"])["status"] in ENDED:  # cancelled meanwhile
@@ -176,6 +222,8 @@ class JobScheduler:
         if running.process is None:
             if not is_locked(running.run):  # else the process of a server that was killed is saving its checkpoint
                 self._start_process(running)
+            elif time.monotonic() - running.since > ORPHAN:  # or hangs
+                end_orphan(running.log)
             return
         ended = not running.process.running  # before the run is looked at: then nothing of it is missed
         try:
@@ -214,7 +262,7 @@ class JobScheduler:
             "seed": settings.seed, "options": settings.options, "threads": self._settings.threads,
             "niceness": self._settings.niceness,
         }  # fmt: skip
-        running.process = JobProcess(asked, running.run.with_name(f"{running.run.name}.log"))
+        running.process = JobProcess(asked, running.log)
 
     def _succeed(self, running: _Running) -> None:
         id, run = running.job["id"], running.run
@@ -243,13 +291,18 @@ class JobScheduler:
                 )  # fmt: skip
         finally:
             upload.drop()
-        self._remove_log(run)
+        with suppress(OSError):
+            running.log.unlink()
 
     def _fail(self, running: _Running, reason: str) -> None:
-        reason = reason.replace(f"{self._folder.parent.absolute()}{os.sep}", "")  # where the server keeps it is its own affair
+        settings = JobSettings(**from_json(running.job["settings"]))
+        for place, name in ((settings.source, settings.base), (f"{self._folder.parent.absolute()}{os.sep}", "")):
+            if os.path.isabs(place):
+                reason = reason.replace(place, name)  # where the server keeps it is its own affair
         kept = keep_losses(running.run)  # first: a full disk has room again for what is told
         error = {"code": "job_failed", "message": reason, "param": None}
-        self._jobs.end(running.job["id"], "failed", f"The job failed: {reason}", error=error, bytes=kept)
+        told = f"The job failed: {reason}"
+        self._database.freeing(lambda: self._jobs.end(running.job["id"], "failed", told, error=error, bytes=kept))
 
     def _again(self, running: _Running) -> None:
         """The process was ended by a signal, or saved its state: another goes on, unless none of several came any further."""
@@ -265,16 +318,12 @@ class JobScheduler:
         why = f"The job goes on from its last checkpoint: {running.process.reason}"
         self._jobs.wait_again(job["id"], why, f"lost-{time.time_ns()}")
 
-    def _remove_log(self, run: Path) -> None:
-        with suppress(OSError):
-            run.with_name(f"{run.name}.log").unlink()
-
 
 def keep_losses(run: Path) -> int:
     """Removes everything of a run but its plan and its losses: the job has no model. Returns the bytes that are left."""
     with suppress(FileNotFoundError):
-        run.with_name(f"{run.name}.log").unlink()
-    if not run.is_dir():
+        log_of(run).unlink()
+    if run.is_symlink() or not run.is_dir():
         return 0
     for path in run.iterdir():
         if path.name in FAILED_KEEPS:
@@ -285,6 +334,11 @@ def keep_losses(run: Path) -> int:
             with suppress(OSError):
                 path.unlink()
     return size_of(run)
+
+
+def log_of(run: Path) -> Path:
+    """The file of what the process of a run writes."""
+    return run.with_name(f"{run.name}.log")
 
 
 def size_of(folder: Path) -> int:

@@ -1,20 +1,22 @@
 """`TuningService`: uploads, jobs and models together, over one folder that one server uses at a time."""
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from pellucid.errors import PellucidError
 from pellucid.files import make_folder, reading
 from pellucid.gpt.config_json import read_config
 from pellucid.locks import locked
 from pellucid.runs.files import BASE, RUN_FILE
-from pellucid.serve.openai.models import ServedModel
+from pellucid.serve.openai.models import LOG, ServedModel
 from pellucid.serve.tuning.check import FileChecker
-from pellucid.serve.tuning.database import FILE, Database, NotThere, Refused, TableRow, from_json
-from pellucid.serve.tuning.files import PURPOSE, FileStore, Upload
+from pellucid.serve.tuning.database import FILE, Database, NotThere, Refused, StorageFailed, TableRow, from_json
+from pellucid.serve.tuning.files import FILES, PURPOSE, FileStore, Upload
 from pellucid.serve.tuning.jobs import JobSettings, JobStore
-from pellucid.serve.tuning.scheduler import JobScheduler
+from pellucid.serve.tuning.scheduler import RUNS, JobScheduler
 from pellucid.serve.tuning.settings import TuningSettings
 from pellucid.serve.tuning.tuned_models import Open, TunedModels
 
@@ -47,6 +49,7 @@ class TuningService:
         self._stack = ExitStack()
         try:
             self._stack.enter_context(locked(data))
+            _refuse_others(data)
             self._database = Database(data / FILE)
             self._stack.callback(self._database.close)
             self.files = FileStore(self._database, data, settings)
@@ -114,17 +117,22 @@ class TuningService:
             self._usable(self.files.find(owner, id)) for id in (settings.training_file, settings.validation_file)
             if id is not None
         ]  # fmt: skip
-        if base is not None:
-            parameters = base.generator.config.parameters()
-        else:
-            directory, _ = self.models.source(owner, settings.base)
-            parameters = read_config(directory / BASE if (directory / RUN_FILE).exists() else directory).parameters()
+        parameters = self._parameters(owner, settings.base) if base is None else base.generator.config.parameters()
         size = most_bytes(parameters, files, settings.options)
         self._forget_oldest(owner)
         with self.files.room(owner, size):
             job = self.jobs.create(owner, api, settings, size)
         self.scheduler.notify()
         return job
+
+    def _parameters(self, owner: str, id: str) -> int:
+        """How many an owner's model has."""
+        directory, _ = self.models.source(owner, id)
+        try:
+            return read_config(directory / BASE if (directory / RUN_FILE).exists() else directory).parameters()
+        except PellucidError as error:
+            LOG.error("the model %s cannot be read: %s", id, error)
+            raise StorageFailed(f"the model {id} cannot be read: the server's log says why") from None
 
     def _forget_oldest(self, owner: str) -> None:
         """Removes the oldest jobs that have ended, with their losses: nobody deletes those of which no model is left."""
@@ -152,7 +160,22 @@ class TuningService:
         """Deletes a model with all that its job has made. Raises as `JobStore.delete_model`."""
         job = self.jobs.delete_model(owner, id)
         self.models.remove(id)
-        self.scheduler.remove_run(job)
+        try:
+            self.scheduler.remove_run(job)
+        except OSError as error:  # what is left goes at the next start
+            LOG.error("the run of %s cannot be removed: %s", job["id"], error)
+        self._database.restore_reserve()
+
+
+def _refuse_others(data: Path) -> None:
+    """Refuses a folder that is somebody's own: what its tables do not know would be removed as left over."""
+    if os.path.lexists(data / FILE):
+        return
+    for name in (FILES, RUNS):
+        if (data / name).is_dir() and any((data / name).iterdir()):
+            raise PellucidError(
+                f"{data} has a folder {name} that is not empty, and no {FILE}: name a folder of the service's own with --data"
+            )
 
 
 def most_bytes(parameters: int, files: Sequence[TableRow], options: Mapping[str, Any]) -> int:

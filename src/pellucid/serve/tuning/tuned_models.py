@@ -48,12 +48,13 @@ class TunedModels:
         Raises:
             NotThere: the owner has no such model.
         """
-        name, between, step = id.partition(CHECKPOINT)
-        model = self._jobs.model(owner, name)
+        name, between, step = id.rpartition(CHECKPOINT)
+        is_checkpoint = between and step.isascii() and step.isdigit() and len(step) < 12  # else a suffix may hold these words
+        model = self._jobs.model(owner, name if is_checkpoint else id)
         run = self._run_of(self._jobs.job(model["job"]))
-        if not between:
+        if not is_checkpoint:
             return run, model
-        if not (step.isascii() and step.isdigit() and len(step) < 12 and self._jobs.checkpoint(model["job"], int(step))):
+        if not self._jobs.checkpoint(model["job"], int(step)):
             raise NotThere(f"That model does not exist: {id[:80]}")
         return checkpoint_folder(run, int(step)), model
 
