@@ -23,7 +23,7 @@ README = ROOT / "README.md"
 PAIRS = [("README.md", "README.zh-CN.md"), ("docs/lesson.md", "docs/lesson.zh-CN.md")]  # in English, and in Chinese
 TEXT = README.read_text(encoding="utf-8") if README.exists() else ""  # an installed copy has none
 MARKED = [(m[1], m[2]) for m in re.finditer(r"^<!-- test -->\n+```(\w+)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)]
-SECONDS = 280  # for one block, on a slow and busy machine
+SECONDS = 600  # for one block, on a slow and busy machine
 
 pytestmark = pytest.mark.skipif(not TEXT.strip(), reason="there is no README yet")
 

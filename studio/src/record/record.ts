@@ -149,7 +149,10 @@ function parse(text: Uint8Array): Header {
   }
   if (header?.format !== "pellucid record")
     throw new RecordError("this is no Pellucid record: its header names another format");
-  const major = Array.isArray(header.schema) ? (header.schema[0] as unknown) : null;
+  const version = header.schema;
+  if (!Array.isArray(version) || version.length !== 2 || !version.every((part) => Number.isSafeInteger(part) && part >= 0))
+    throw new RecordError("the record is damaged: its header states no schema version");
+  const [major] = version as number[];
   if (major !== 1) throw new RecordError(`the record has schema ${String(major)}, and this page reads 1: update Pellucid`);
   const { kind, provenance, chunks } = header;
   if (!KINDS.includes(kind as never) || typeof provenance !== "object" || !provenance || !Array.isArray(chunks))
