@@ -245,6 +245,33 @@ def test_priming_in_the_page_gives_the_probabilities_of_python(small: tuple[Path
             assert words.strip() == (percent(chance) if chance >= 1e-4 else three_digits(chance))
 
 
+def test_the_keyboard_alone_asks_and_exchanges_a_token(small: tuple[Path, pellucid.GPT, Path]) -> None:
+    def focused() -> str:
+        return str(page.evaluate("document.activeElement.innerText.trim()"))
+
+    with chromium() as browser, opened(browser, small[2]) as page:
+        page.goto(f"{small[2].as_uri()}#/ask")
+        page.get_by_text("It runs in this page").wait_for()
+        page.get_by_role("textbox", name="Prompt").fill("the fox")
+        page.get_by_label("Max tokens").fill("50")
+        page.get_by_role("button", name="Write", exact=True).focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name="save this record").wait_for()
+        assert focused() == "Write"
+        page.get_by_role("button", name="Copy the text").focus()
+        drawn = page.locator("button.pick").all_inner_texts()
+        page.keyboard.press("Tab")
+        assert focused() == drawn[0]
+        for key, place in (("ArrowRight", 1), ("End", len(drawn) - 1), ("ArrowRight", len(drawn) - 1), ("ArrowLeft", -2), ("Home", 0)):
+            page.keyboard.press(key)
+            assert focused() == drawn[place]
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        page.get_by_role("list", name="the likeliest tokens of this step").wait_for()
+        page.keyboard.press("Tab")  # past all the others
+        assert focused() == "take it"
+
+
 def test_a_prompt_that_is_too_long_is_cut_to_its_end_that_fits(small: tuple[Path, pellucid.GPT, Path]) -> None:
     folder, _, file = small
     tokenizer = open_text_generator(folder).tokenizer
