@@ -262,7 +262,7 @@ def test_the_keyboard_alone_asks_and_exchanges_a_token(small: tuple[Path, pelluc
         drawn = page.locator("button.pick").all_inner_texts()
         page.keyboard.press("Tab")
         assert focused() == drawn[0]
-        for key, place in (("ArrowRight", 1), ("End", len(drawn) - 1), ("ArrowRight", len(drawn) - 1), ("ArrowLeft", -2), ("Home", 0)):
+        for key, place in (("ArrowRight", 1), ("End", -1), ("ArrowRight", -1), ("ArrowLeft", -2), ("Home", 0)):
             page.keyboard.press(key)
             assert focused() == drawn[place]
         page.keyboard.press("ArrowRight")
@@ -275,6 +275,7 @@ def test_the_keyboard_alone_asks_and_exchanges_a_token(small: tuple[Path, pelluc
 def test_a_prompt_that_is_too_long_is_cut_to_its_end_that_fits(small: tuple[Path, pellucid.GPT, Path]) -> None:
     folder, _, file = small
     tokenizer = open_text_generator(folder).tokenizer
+    assert tokenizer is not None
     state = {"prompt": "the fox and the hare " * 40, "max_tokens": 8, "seed": 4}
     end = fitting_end(str(state["prompt"]), 64 + 1 - 8, tokenizer)
     with chromium() as browser, opened(browser, file) as page:
