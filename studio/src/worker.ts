@@ -3,6 +3,7 @@
 
 import type { FromWorker, OpenMessage, ToWorker } from "./page/messages.ts";
 import { Session } from "./page/session.ts";
+import { RefusedError } from "./record/bytes.ts";
 
 const channel = new MessageChannel();
 const turns: (() => void)[] = [];
@@ -56,7 +57,8 @@ onmessage = async ({ data }: MessageEvent<ToWorker>): Promise<void> => {
       send({ kind: "ended", job: data.job });
     }
   } catch (error) {
-    send({ kind: "failed", job, error: (error as Error).message });
+    const { fitting } = error instanceof RefusedError ? error : {};
+    send({ kind: "failed", job, error: (error as Error).message, ...(fitting ? { fitting } : {}) });
   } finally {
     if (job !== null) writing.delete(job);
   }

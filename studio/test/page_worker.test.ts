@@ -74,3 +74,28 @@ test("a worker that fails ends what waits for it", async () => {
   await assert.rejects(answer, /out of memory/);
   await assert.rejects(report, /out of memory/);
 });
+
+test("in a browser without workers, or where the page may start none, the page is there all the same", async () => {
+  const refusing = class {
+    constructor() {
+      throw new DOMException("workers are forbidden", "SecurityError");
+    }
+  };
+  for (const lacking of [undefined, refusing]) {
+    Object.assign(globalThis, { Worker: lacking });
+    const worker = started();
+    await assert.rejects(worker.running, /does not start the page's worker/);
+    await assert.rejects(worker.generate({}, nothing, new AbortController().signal), /does not start/);
+    await assert.rejects(worker.verify(new Uint8Array(), nothing), /does not start/);
+    worker.close();
+  }
+  Object.assign(globalThis, { Worker: Noting });
+});
+
+test("a prompt that is too long is refused with the end of it that fits", async () => {
+  const worker = started();
+  const refused = assert.rejects(worker.generate({}, nothing, new AbortController().signal), { message: "too long", fitting: "the end" });
+  await Noting.last.says(OPENED);
+  await Noting.last.says({ kind: "failed", job: 1, error: "too long", fitting: "the end" });
+  await refused;
+});

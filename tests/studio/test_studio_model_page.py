@@ -26,6 +26,7 @@ from pellucid.generation.text_generator import open_text_generator
 from pellucid.gpt.pattern import Banded, Dense, Strided
 from pellucid.record import StoredArray
 from pellucid.serve.model_page.write import write_model_page
+from pellucid.serve.studio.long_prompt import fitting_end
 from pellucid.text import train_tokenizer
 
 
@@ -242,6 +243,97 @@ def test_priming_in_the_page_gives_the_probabilities_of_python(small: tuple[Path
             ids, start = prompt.shots(count).answered(generator, "cat")
             chance = math.exp(sum(number or 0.0 for number in generator.score(ids).logprobs[start:]))
             assert words.strip() == (percent(chance) if chance >= 1e-4 else three_digits(chance))
+
+
+def test_the_keyboard_alone_asks_and_exchanges_a_token(small: tuple[Path, pellucid.GPT, Path]) -> None:
+    def focused() -> str:
+        return str(page.evaluate("document.activeElement.innerText.trim()"))
+
+    with chromium() as browser, opened(browser, small[2]) as page:
+        page.goto(f"{small[2].as_uri()}#/ask")
+        page.get_by_text("It runs in this page").wait_for()
+        page.get_by_role("textbox", name="Prompt").fill("the fox")
+        page.get_by_label("Max tokens").fill("50")
+        page.get_by_role("button", name="Write", exact=True).focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name="save this record").wait_for()
+        assert focused() == "Write"
+        page.get_by_role("button", name="Copy the text").focus()
+        drawn = page.locator("button.pick").all_inner_texts()
+        page.keyboard.press("Tab")
+        assert focused() == drawn[0]
+        for key, place in (("ArrowRight", 1), ("End", -1), ("ArrowRight", -1), ("ArrowLeft", -2), ("Home", 0)):
+            page.keyboard.press(key)
+            assert focused() == drawn[place]
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        page.get_by_role("list", name="the likeliest tokens of this step").wait_for()
+        page.keyboard.press("Tab")  # past all the others
+        assert focused() == "take it"
+
+
+def test_a_prompt_that_is_too_long_is_cut_to_its_end_that_fits(small: tuple[Path, pellucid.GPT, Path]) -> None:
+    folder, _, file = small
+    tokenizer = open_text_generator(folder).tokenizer
+    assert tokenizer is not None
+    state = {"prompt": "the fox and the hare " * 40, "max_tokens": 8, "seed": 4}
+    end = fitting_end(str(state["prompt"]), 64 + 1 - 8, tokenizer)
+    with chromium() as browser, opened(browser, file) as page:
+        page.goto(f"{file.as_uri()}#/ask?{urlencode(state)}")
+        page.get_by_role("button", name="Keep the end of the prompt that fits").click()
+        assert page.get_by_role("textbox", name="Prompt").input_value() == end
+        page.get_by_role("button", name="Write", exact=True).click()
+        page.get_by_role("link", name="save this record").wait_for()
+
+
+def test_an_address_that_states_what_an_option_does_not_take_is_not_answered(small: tuple[Path, pellucid.GPT, Path]) -> None:
+    with chromium() as browser, opened(browser, small[2]) as page:
+        for state, says in (
+            ({"temperature": "0,8"}, "Temperature must be a number"), ({"top_p": "NaN"}, "Top-p must be a number"),
+            ({"max_tokens": "1e9"}, "Max tokens must be a whole number"), ({"prompt": "x" * 70_000}, "70,000 characters"),
+        ):  # fmt: skip
+            address = f"#/ask?{urlencode({'prompt': 'the fox', 'seed': 4} | state)}"
+            page.evaluate("address => { location.hash = '#/words'; location.hash = address; }", address)
+            page.get_by_role("alert").filter(has_text=says).wait_for()
+            page.get_by_text("It runs in this page").wait_for()
+            assert page.get_by_role("region", name="the answer").count() == 0
+
+
+def test_what_a_browser_lacks_is_said_and_the_rest_is_there(small: tuple[Path, pellucid.GPT, Path]) -> None:
+    no_wasm = "const Plain = Blob; window.Blob = class extends Plain { constructor(parts, options) {"
+    no_wasm += " super(options?.type === 'text/javascript' ? ['delete self.WebAssembly;', ...parts] : parts, options); } };"
+    lacks = {
+        "does not start the page's worker": "delete window.Worker;",
+        "WebAssembly": no_wasm,
+    }
+    with chromium() as browser:
+        for says, script in lacks.items():
+            with opened(browser, small[2]) as page:
+                page.add_init_script(script)
+                page.goto("about:blank")
+                page.goto(f"{small[2].as_uri()}#/ask")
+                page.get_by_role("alert").filter(has_text=says).wait_for()
+                page.get_by_role("link", name="Story").click()
+                page.get_by_role("link", name="tale.pellucid").click()
+                page.get_by_role("button", name="Prove it").click()
+                assert page.locator(".stamp").inner_text().lower() == "refused"
+
+
+def test_a_record_whose_header_holds_anything_is_shown_or_refused(small: tuple[Path, pellucid.GPT, Path]) -> None:
+    honest = pellucid.open((small[2].parent / "tale.pellucid").read_bytes())
+    object_without_text = {"toString": 1, "valueOf": 1}
+    changes: list[tuple[tuple[str, ...], Any]] = [
+        (("ablation",), {"parts": "x"}), (("ablation",), {"parts": [[9, "mlp"]], "by": "zero"}),
+        (("sampling", "temperature"), object_without_text), (("config", "name"), object_without_text),
+    ]  # fmt: skip
+    with chromium() as browser, opened(browser, small[2]) as page:
+        for path, value in changes:
+            data = with_header(honest, replaced_leaf(honest.header, ("provenance", *path), value))
+            page.evaluate("() => { location.hash = '#/words'; location.hash = '#/'; }")
+            page.locator("input[type=file]").set_input_files(
+                {"name": "a.pellucid", "mimeType": "application/octet-stream", "buffer": data}
+            )
+            page.get_by_role("alert").wait_for()
 
 
 def test_a_model_that_a_page_cannot_run_is_refused_by_name(tmp_path: Path) -> None:

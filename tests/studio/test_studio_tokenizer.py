@@ -19,6 +19,7 @@ from tokenizer_directories import ADDED, PIECES, STORY
 from pellucid.engine.detokenizer import TextAssembler
 from pellucid.errors import PellucidError
 from pellucid.serve.model_page.tokenizer import page_tokenizer, unsupported
+from pellucid.serve.studio.long_prompt import fitting_end
 from pellucid.text import Tokenizer, r50k, train_tokenizer
 from pellucid.text.token_table import END_OF_TEXT, AddedToken, Numbering
 
@@ -89,15 +90,16 @@ def test_a_tokenizer_that_depends_on_the_browser_is_refused() -> None:
         page_tokenizer(word)
 
 
-ANSWER = """({ Tokenizer, TextAssembler }) => {
+ANSWER = """({ Tokenizer, TextAssembler, fittingEnd }) => {
   const known = new Map();
-  return ({ name, page, text, ids, stops }) => {
+  return ({ name, page, text, ids, stops, room }) => {
     if (page) return known.set(name, new Tokenizer(page)) && null;
     const tokenizer = known.get(name);
     if (ids) {
       const assembler = new TextAssembler(tokenizer, stops);
       return [...ids.map((id) => assembler.stopped ? "" : assembler.push(id)), assembler.stopped, assembler.finish()];
     }
+    if (room !== undefined) return fittingEnd(text, room, tokenizer);
     let found;
     try { found = tokenizer.encode(text); } catch { return { ids: null }; }
     const bytes = Buffer.from(tokenizer.decodeBytes(found)).toString("hex");
@@ -108,7 +110,8 @@ ANSWER = """({ Tokenizer, TextAssembler }) => {
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], Any]]:
-    entry = 'export * from "./src/text/tokenizer.ts"; export * from "./src/text/detokenizer.ts";'
+    modules = ("text/tokenizer", "text/detokenizer", "engine/long_prompt")
+    entry = "".join(f'export * from "./src/{module}.ts";' for module in modules)
     with node_process(tmp_path_factory.mktemp("tokenizer"), entry, ANSWER) as asked:
         for name, make in TOKENIZERS.items():
             asked({"name": name, "page": page_tokenizer(make())})
@@ -148,6 +151,21 @@ def test_the_page_decodes_token_by_token_as_python_does(
 def test_a_word_of_a_hundred_thousand_letters_is_encoded_as_python_does(ask: Callable[[Any], Any]) -> None:
     text = "abcdefgh" * 12_500
     assert ask({"name": "r50k", "text": text}) == told(r50k(), text)
+
+
+@pytest.mark.long
+@cases(60)
+@given(st.sampled_from([*TOKENIZERS]), texts.filter(lambda text: text.isprintable() or "\n" in text), st.integers(-1, 20))
+def test_the_page_finds_the_same_end_of_a_long_prompt_that_fits(
+    ask: Callable[[Any], Any], name: str, text: str, room: int
+) -> None:
+    text = text.encode("utf-8", "ignore").decode("utf-8")
+    tokenizer = TOKENIZERS[name]()
+    try:
+        expected = fitting_end(text, room, tokenizer)
+    except PellucidError:
+        return  # an added token that the model has no row for
+    assert ask({"name": name, "text": text, "room": room}) == expected
 
 
 if __name__ == "__main__":

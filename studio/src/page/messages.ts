@@ -46,4 +46,4 @@ export type FromWorker =
   | { kind: "report"; job: number; report: Report }
   | { kind: "primed"; job: number; answers: Primed[] }
   | { kind: "ended"; job: number }
-  | { kind: "failed"; job: number | null; error: string };
+  | { kind: "failed"; job: number | null; error: string; fitting?: string };

@@ -2,7 +2,8 @@
 
 import { checkedAblation, Replacements } from "../engine/ablation.ts";
 import { Arithmetic } from "../engine/arithmetic.ts";
-import { Generation, type Step } from "../engine/generation.ts";
+import { checkFits, Generation, type Step } from "../engine/generation.ts";
+import { withFitting } from "../engine/long_prompt.ts";
 import { samplingOptions } from "../engine/options.ts";
 import { largest, logprobOf } from "../engine/sampling.ts";
 import { Activations } from "../interpret/activations.ts";
@@ -90,7 +91,13 @@ export class Session {
     const options = samplingOptions({ max_tokens: DEFAULT_TOKENS, ...stated }, page.options, this.around.freshSeed());
     if (options.logit_bias.length > MAX_BIASED) throw new RecordError(`logit_bias names more than ${MAX_BIASED} tokens`);
     const ids = given ?? this.promptIds(prompt);
-    const capacity = Math.min(ids.length + options.max_tokens, model.config.n_ctx);
+    const { n_ctx: context, vocab_size: vocabulary } = model.config;
+    try {
+      checkFits(ids, options, context, vocabulary);
+    } catch (error) {
+      throw given ? error : withFitting(error as Error, prompt, options, context, tokenizer);
+    }
+    const capacity = Math.min(ids.length + options.max_tokens, context);
     const activations = record ? new Activations(model.config, capacity) : null;
     const left = ablation && checkedAblation(ablation, model.config);
     let replaced = null as Replacements | null;

@@ -12,6 +12,17 @@ export interface ByteSource {
 /** A record or another answer of the server that cannot be read; the message is shown to the user. */
 export class RecordError extends Error {}
 
+/** A request to generate that was refused. */
+export class RefusedError extends RecordError {
+  constructor(
+    message: string,
+    /** Of a prompt that is too long: the end of it that fits. */
+    readonly fitting: string | undefined,
+  ) {
+    super(message);
+  }
+}
+
 export class BufferBytes implements ByteSource {
   constructor(private readonly bytes: Uint8Array<ArrayBuffer>) {}
 

@@ -79,6 +79,7 @@ export async function plainBytes(entry: Entry, stored: Uint8Array<ArrayBuffer>):
 }
 
 async function inflate(stored: Uint8Array<ArrayBuffer>, entry: Entry): Promise<Uint8Array<ArrayBuffer>> {
+  if (!("DecompressionStream" in globalThis)) throw new RecordError("this browser cannot decompress a record: update it");
   const reader = new Blob([stored]).stream().pipeThrough(new DecompressionStream("deflate")).getReader();
   const plain = new Uint8Array(entry.plain_bytes);
   let length = 0;

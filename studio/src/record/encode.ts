@@ -55,6 +55,7 @@ function shuffled(plain: Uint8Array, width: number): Uint8Array<ArrayBuffer> {
 }
 
 async function deflate(plain: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  if (!("CompressionStream" in globalThis)) return plain; // an old browser: the chunk is stored as it is
   const { readable, writable } = new CompressionStream("deflate");
   const writer = writable.getWriter();
   void writer.write(plain);

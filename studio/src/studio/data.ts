@@ -1,7 +1,7 @@
 // Where the studio's pages get their data: from the server, or from the document of a static page.
 
 import { bytesOf } from "../record/base64.ts";
-import { BufferBytes, type ByteSource, RecordError, UrlBytes, errorMessage } from "../record/bytes.ts";
+import { BufferBytes, type ByteSource, RecordError, RefusedError, UrlBytes, errorMessage } from "../record/bytes.ts";
 import { currentCode, tr } from "../language.ts";
 import { PellucidRecord } from "../record/record.ts";
 import {
@@ -91,17 +91,6 @@ export interface FigureSource {
   files: { beside: StaticFile[]; command: string } | null;
   /** Its layouts, or why it cannot be drawn. */
   load(): Promise<Layouts | AbsentFigure>;
-}
-
-/** A request to generate that the server refused. */
-export class RefusedError extends RecordError {
-  constructor(
-    message: string,
-    /** Of a prompt that is too long: the end of it that fits. */
-    readonly fitting: string | undefined,
-  ) {
-    super(message);
-  }
 }
 
 export const ONE_PARAMETER = "one-parameter";

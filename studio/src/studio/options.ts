@@ -106,10 +106,15 @@ export function inputsOf(options: OptionField[], stated: Readonly<Record<string,
   return { common: common.map(make), more: options.filter((option) => place(option) < 0).map(make) };
 }
 
+/** A limit with all of its digits: JSON's numbers round the largest of 64 bits up to 2^63. */
+function limitOf(limit: number): bigint | number {
+  return Math.abs(limit) > Number.MAX_SAFE_INTEGER ? BigInt.asIntN(64, BigInt(limit) - (limit > 0 ? 1n : 0n)) : limit;
+}
+
 function rangeOf({ minimum, maximum, above_minimum: above }: OptionField): string {
   if (minimum === null) return maximum === null ? "" : tr(", {maximum} at most", { maximum });
   if (maximum === null) return above ? tr(", more than {minimum}", { minimum }) : tr(", {minimum} or more", { minimum });
-  const range = { minimum, maximum };
+  const range = { minimum: String(limitOf(minimum)), maximum: String(limitOf(maximum)) };
   return above ? tr(", more than {minimum} and at most {maximum}", range) : tr(" from {minimum} to {maximum}", range);
 }
 

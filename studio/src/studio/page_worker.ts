@@ -4,7 +4,7 @@ import type { Report } from "../interpret/verify/generation.ts";
 import type { FromWorker, PageRequest, Running, ToWorker } from "../page/messages.ts";
 import type { Primed, PrimingRequest } from "../page/priming.ts";
 import { bytesOf } from "../record/base64.ts";
-import { RecordError } from "../record/bytes.ts";
+import { RecordError, RefusedError } from "../record/bytes.ts";
 import type { GenerationEvent, PageFiles, PageModel } from "../wire.ts";
 
 /** The weight file and the two kernels, in base64. */
@@ -12,6 +12,8 @@ export type ModelParts = Pick<PageFiles, "weights" | "relaxed" | "exact">;
 
 /** Called with the bytes of an answer's record: keeps it, and returns its id. */
 export type KeepRecord = (bytes: Uint8Array<ArrayBuffer>, request: PageRequest) => string;
+
+const NO_WORKER = "this browser does not start the page's worker";
 
 interface Job {
   onEvent: (event: GenerationEvent) => void;
@@ -28,30 +30,43 @@ interface Question {
   reject: (error: Error) => void;
 }
 
+/** A worker that runs a script; null where the browser has none, or allows this page none. */
+function started(script: string): Worker | null {
+  try {
+    return new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
+  } catch {
+    return null;
+  }
+}
+
 export class PageWorker {
   /** How the model runs in this browser. Errors: `RecordError` where it does not. */
   readonly running: Promise<Running>;
   /** Tokens per second of the last answer's steps, the first aside, measured here; null before the first answer. */
   measured: number | null = null;
-  private readonly worker: Worker;
+  private readonly worker: Worker | null; // null: this browser has none
   private readonly jobs = new Map<number, Job>();
   private readonly questions = new Map<number, Question>();
   private count = 0; // of jobs
 
   /** script: the worker's own. parts: what the page holds of its model, in base64. version: of the package that wrote the page. */
   constructor(script: string, page: PageModel, parts: ModelParts, version: string, private readonly keep: KeepRecord) {
-    this.worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
     let opened: (running: Running) => void;
     let failed: (error: Error) => void;
     this.running = new Promise((resolve, reject) => ([opened, failed] = [resolve, reject]));
     this.running.catch(() => undefined); // whoever shows it says so
+    this.worker = started(script);
+    if (!this.worker) {
+      failed!(new RecordError(NO_WORKER));
+      return;
+    }
     this.worker.onmessage = ({ data: message }: MessageEvent<FromWorker>) => {
       if (message.kind === "opened") opened(message.running);
       else if (message.kind === "failed" && message.job === null) failed(new RecordError(message.error));
       else this.handle(message);
     };
     this.worker.onerror = (event) => {
-      const error = new RecordError(event.message || "this browser does not start the page's worker");
+      const error = new RecordError(event.message || NO_WORKER);
       failed(error);
       for (const one of [...this.jobs.values(), ...this.questions.values()]) one.reject(error);
       this.jobs.clear();
@@ -96,11 +111,11 @@ export class PageWorker {
   }
 
   close(): void {
-    this.worker.terminate();
+    this.worker?.terminate();
   }
 
   private post(message: ToWorker, ...transfer: Transferable[]): void {
-    this.worker.postMessage(message, transfer);
+    this.worker?.postMessage(message, transfer);
   }
 
   /** Sends a message that the worker answers once. */
@@ -144,7 +159,7 @@ export class PageWorker {
         break;
       default:
         this.jobs.delete(message.job!);
-        job.reject(new RecordError(message.error));
+        job.reject(new RefusedError(message.error, message.fitting));
     }
   }
 }

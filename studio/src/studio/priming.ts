@@ -31,3 +31,8 @@ export function numbersIn(text: string): number[] | null {
   const parts = text.split(/[\s,;]+/).filter(Boolean);
   return parts.length && parts.every((part) => /^\d{1,3}$/.test(part)) ? parts.map(Number) : null;
 }
+
+/** No, one and all of some examples, as such a text. */
+export function countsUpTo(most: number): string {
+  return [...new Set([0, Math.min(1, most), most])].join(", ");
+}
