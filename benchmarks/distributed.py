@@ -86,14 +86,16 @@ def measured_rates(dtype: Any) -> dict[str, float]:
     import torch
     import torch.distributed as dist
 
-    square, whole, gradients = torch.randn(SIDE, SIDE, dtype=dtype), torch.ones(COPIED), torch.ones(REDUCED)
+    from pellucid.training.matmul_rate import time_products
+
+    whole, gradients = torch.ones(COPIED), torch.ones(REDUCED)
     dist.barrier()
-    product = fastest(lambda: square @ square)
+    (products,) = time_products(dtype, [(SIDE, SIDE, SIDE)], seconds=0.3, minimum=8)
     copy = fastest(whole.clone)
     dist.barrier()
     reduce = fastest(lambda: dist.all_reduce(gradients))
     # Each of two processes sends half of the numbers twice: 2 (n - 1) / n of them.
-    return {"flops": 2 * SIDE**3 / product, "bandwidth": 8 * COPIED / copy, "network": 4 * REDUCED / reduce}
+    return {"flops": 2 * SIDE**3 / min(products), "bandwidth": 8 * COPIED / copy, "network": 4 * REDUCED / reduce}
 
 
 def fastest(work: Callable[[], Any], times: int = 8) -> float:
@@ -125,7 +127,7 @@ def measure(pipes: list[Connection], rounds: int) -> tuple[dict[str, list[float]
 
 def planned_step(run: Path, mesh_text: str, rates: dict[str, float]) -> dict[str, float]:
     """Seconds of a step on the mesh by the plan's formulas, at its three efficiencies."""
-    from pellucid.planning.cluster.efficiency import EXPECTED, HIGH, LOW
+    from pellucid.planning.cluster.efficiency import RANGE
     from pellucid.planning.cluster.layout import Layout
     from pellucid.planning.cluster.search import PlannedTraining, device_rates, outcome
     from pellucid.planning.devices import DeviceSpec
@@ -150,7 +152,7 @@ def planned_step(run: Path, mesh_text: str, rates: dict[str, float]) -> dict[str
     )  # fmt: skip
     return {
         name: outcome(workload, layout, device_rates(workload, efficiency)).step
-        for name, efficiency in (("low", LOW), ("expected", EXPECTED), ("high", HIGH))
+        for name, efficiency in zip(("low", "expected", "high"), RANGE, strict=True)
     }
 
 

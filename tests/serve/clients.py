@@ -126,7 +126,6 @@ def status_of(path):
     return {"status": waited.status, "details": waited.status_details, "findings": waited.x_findings, "job": job}
 
 bad = {name: status_of(path) for name, path in asked["bad"].items()}
-began = time.monotonic()
 file = client.files.create(file=open(asked["file"], "rb"), purpose="fine-tune")
 job = client.fine_tuning.jobs.create(
     model=asked["model"], training_file=file.id, suffix="sums", seed=3, metadata={"team": "a"},
@@ -137,10 +136,9 @@ while client.fine_tuning.jobs.retrieve(job.id).finished_at is None:
     time.sleep(0.3)
 done = client.fine_tuning.jobs.retrieve(job.id)
 answer = client.completions.create(model=done.fine_tuned_model, prompt=asked["prompt"], max_tokens=4, temperature=0, stop="\\n")
-seconds = time.monotonic() - began
 cancelled = client.fine_tuning.jobs.cancel(other.id)
 found = {
-    "bad": bad, "seconds": seconds, "status": done.status, "answer": answer.choices[0].text, "cancelled": cancelled.status,
+    "bad": bad, "status": done.status, "answer": answer.choices[0].text, "cancelled": cancelled.status,
     "error": done.error and done.error.message,
     "files": [one.id for one in client.files.list(limit=1)], "file": file.id, "retrieved": client.files.retrieve(file.id).id,
     "content": client.files.content(file.id).text == open(asked["file"]).read(),
@@ -163,7 +161,7 @@ print(json.dumps(found))
 """
 
 FINE_TUNES = """
-import json, sys, time
+import json, sys
 import openai
 url, asked = sys.argv[1], json.loads(sys.argv[2])
 openai.api_base, openai.api_key = url + "/v1", asked["key"]
@@ -182,7 +180,6 @@ def status_of(path):
     return {"status": file["status"], "details": file["status_details"], "job": job}
 
 bad = {name: status_of(path) for name, path in asked["bad"].items()}
-began = time.monotonic()
 file = openai.File.create(file=open(asked["file"], "rb"), purpose="fine-tune", user_provided_filename="sums.jsonl")
 job = openai.FineTune.create(
     training_file=file["id"], model=asked["model"], n_epochs=asked["epochs"], suffix="sums", batch_size=16,
@@ -193,9 +190,8 @@ streamed = [event["message"] for event in openai.FineTune.stream_events(job["id"
 done = openai.FineTune.retrieve(job["id"])
 asking = {"prompt": asked["prompt"], "max_tokens": 4, "temperature": 0, "stop": "\\n"}
 answer = openai.Completion.create(model=done["fine_tuned_model"], **asking)
-seconds = time.monotonic() - began
 found = {
-    "bad": bad, "seconds": seconds, "status": done["status"], "answer": answer["choices"][0]["text"],
+    "bad": bad, "status": done["status"], "answer": answer["choices"][0]["text"],
     "cancelled": openai.FineTune.cancel(other["id"])["status"], "streamed": streamed,
     "events": [event["message"] for event in openai.FineTune.list_events(job["id"])["data"]],
     "jobs": [one["id"] for one in openai.FineTune.list()["data"]], "mine": [job["id"], other["id"]],
