@@ -34,6 +34,7 @@ ALLOWED = {
     "native/shared_library.py": "sources in this package, and what the kernel says",
     "native/cache_directory.py": "opened without following links, and checked",
     "draw/film/glyphs.py": "in this package", "draw/backends/html.py": "in this package", "text/r50k.py": "in this package",
+    "serve/tuning/process.py": "what the kernel says",
     "serve/studio/page.py": "in this package", "serve/model_page/kernels.py": "in this package",
 }  # fmt: skip
 

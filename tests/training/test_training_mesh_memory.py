@@ -31,7 +31,7 @@ CONFIG = GPTConfig(
 ROWS, MICRO_BATCH = 8, 2
 WITHIN = 0.10
 MESHES = [
-    "dp=4", "tp=4", "dp=2,tp=2", "replicate=2,dp=2", "pp=4", "pp=2,dp=2", "pp=2,tp=2/interleaved", "dp=2,cp=2 recomputed",
+    "dp=2", "dp=4", "tp=4", "dp=2,tp=2", "replicate=2,dp=2", "pp=4", "pp=2,dp=2", "pp=2,tp=2/interleaved", "dp=2,cp=2 recomputed",
 ]  # fmt: skip
 # Parameters of malloc.h: trim threshold, top pad, map threshold, most maps. Each block from 64 kB on is a map of its own, which
 # goes back to the system when it is freed.
@@ -104,7 +104,7 @@ def planned(mesh: Mesh, schedule: Schedule, recompute: Recompute) -> list[RankMe
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 @pytest.mark.parametrize("case", MESHES if TIMES > 1 else MESHES[:1])  # PELLUCID_TEST_CASES=2: all
-def test_the_planned_peak_is_that_of_four_processes(case: str, tmp_path: Path) -> None:
+def test_the_planned_peak_is_that_of_processes(case: str, tmp_path: Path) -> None:
     axes, _, more = case.removesuffix(" recomputed").partition("/")
     mesh, recompute = Mesh.parse(axes), case.endswith("recomputed")
     options: dict[str, Any] = {"mesh": axes, "recompute": recompute} | ({"schedule": more} if more else {})
