@@ -55,6 +55,8 @@ def _details(model: dict[str, Any], training: dict[str, Any], books: dict[str, A
         "matrix tied."
     )
     share = {kind: training[kind] for kind in ("tasks", "markup")}
+    if training.get("begun_with"):
+        yield f"- **Begun with** an earlier model's weights (fingerprint `{training['begun_with'][:16]}`) and its tokenizer."
     yield (
         f"- **Training**: {training['tokens']:,} tokens; of every 20 windows {20 - sum(share.values())} of books, "
         f"{share['tasks']} of tasks, {share['markup']} of descriptions with code. Muon for matrices of blocks, AdamW for the "

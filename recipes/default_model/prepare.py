@@ -1,6 +1,7 @@
 """Books to training data: tokenizer, word lists and token shards, in a new folder.
 
     python -m recipes.default_model.prepare CORPUS --out DATA
+    python -m recipes.default_model.prepare CORPUS --out DATA --tokenizer MODEL     for a run that begins with that model
 
 DATA then holds `tokenizer.json`, `lexicon.json`, `prose/` (the books as token shards: train; validation and test as held out)
 and `data.json` (what was made from what: titles, SHA-256, counts).
@@ -41,7 +42,7 @@ def task_text(lexicon: Lexicon, seed: int, tasks: int, markup: int) -> Iterator[
 
 def prepare(
     corpus: Path, out: Path, *, vocabulary: int = VOCABULARY, seed: int = SEED, books: int | None = None,
-    task_groups: int = TASK_GROUPS, markup_groups: int = MARKUP_GROUPS,
+    task_groups: int = TASK_GROUPS, markup_groups: int = MARKUP_GROUPS, tokenizer: Tokenizer | None = None,
 ) -> Tokenizer:  # fmt: skip
     """Writes the data folder.
 
@@ -50,6 +51,7 @@ def prepare(
         out: is made; what is there already is replaced but for `prose/`, which must not be there.
         books: of the training part, only the first so many (for trying things out).
         task_groups, markup_groups: text for the tokenizer beside the books.
+        tokenizer: taken as it is; by default a new one is trained.
     """
     index = read_index(corpus)
     train = list(islice((book for book in index if book.part == "train"), books))
@@ -63,7 +65,7 @@ def prepare(
         yield from (book.read(corpus) for book in train)
         yield from task_text(lexicon, seed, task_groups, markup_groups)
 
-    tokenizer = train_tokenizer(texts(), vocabulary)
+    tokenizer = tokenizer or train_tokenizer(texts(), vocabulary)
     tokenizer.save(out)
     print(f"tokenizer of {tokenizer.vocab_size} tokens: {tokenizer.fingerprint}", flush=True)
     built = build_corpus(_documents(train, corpus), tokenizer, out / "prose", held_out=_documents(held_out, corpus))
@@ -99,8 +101,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--books", type=int, help="of the training part, only the first so many")
     parser.add_argument("--vocabulary", type=int, default=VOCABULARY)
+    parser.add_argument("--tokenizer", type=Path, metavar="MODEL", help="a model directory whose tokenizer is taken")
     chosen = parser.parse_args()
-    prepare(chosen.corpus, chosen.out, vocabulary=chosen.vocabulary, books=chosen.books)
+    tokenizer = Tokenizer.load(chosen.tokenizer) if chosen.tokenizer else None
+    prepare(chosen.corpus, chosen.out, vocabulary=chosen.vocabulary, books=chosen.books, tokenizer=tokenizer)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class Settings:
     Attributes:
         config: the shape, as `GPTConfig.to_dict` has it.
         data: the folder that `prepare` made. tokenizer: the fingerprint of its tokenizer.
+        begun_with: fingerprint of the model whose weights it began with; None: it began with random ones.
         tasks, markup: windows of every 20 (`windows.Shares`).
         batch, micro_batch: windows of a step, and of these at once.
         learning_rate: the flat one. warmup_tokens: over which it rises linearly.
@@ -44,6 +45,7 @@ class Settings:
     config: dict[str, Any]
     data: str
     tokenizer: str
+    begun_with: str | None = None
     seed: int = 1
     tasks: int = 4
     markup: int = 1

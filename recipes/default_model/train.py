@@ -1,13 +1,17 @@
 """Trains the default model: a run that goes on for as long as it is let, and may be killed at any time.
 
     python -m recipes.default_model.train RUN --data DATA                  a new run, without end: the learning rate stays flat
+    python -m recipes.default_model.train RUN --data DATA --begin-with MODEL
+                                                                           the same from a model's weights, not from random ones
     python -m recipes.default_model.train RUN --resume                     goes on from the newest checkpoint, after any end
     python -m recipes.default_model.train RUN2 --decay-from RUN/checkpoints/STEP --tokens N
                                                                            its end: the rate falls to a tenth over N tokens
+    torchrun --nproc-per-node N -m recipes.default_model.train RUN --resume
+                                                                           in N processes that share the windows of a step
 
 RUN holds `run.json` (all choices), `log.jsonl` (a line for each start: processor, versions, threads, dtype), `metrics.jsonl` (a
 line for each step and each evaluation) and `checkpoints/`. A step is a function of weights, optimizer and its own number, so a
-run that was killed and resumed has the bits of one that was not, on the same kind of processor.
+run that was killed and resumed has the bits of one that was not, on the same kind of processor with as many processes.
 """
 
 import argparse
@@ -19,16 +23,21 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
+from torch import Tensor
 
 from pellucid.corpus import open_corpus
+from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.fingerprint import fingerprint
 from pellucid.locks import locked
 from pellucid.text import Tokenizer
 from pellucid.training.memory_limit import retain_freed_memory
@@ -76,11 +85,12 @@ class Run:
     def take_step(self) -> dict[str, Any]:
         """The next step; returns its line of metrics."""
         settings, began, began_cpu = self.settings, time.perf_counter(), time.process_time()
-        ids, targets = self.mixture.batch(self.step, settings.batch)
+        ids, targets = (_share(tensor) for tensor in self.mixture.batch(self.step, settings.batch))
         self.model.train()
         loss = loss_and_gradients(
             self.model, ids, targets, micro_batch=settings.micro_batch, dtype=self.dtype, compiled=has_operators(self.dtype)
         )
+        loss = self._mean_over_processes(loss)
         lr = settings.learning_rate_at(self.tokens)
         norm = update(self.optimizer, self.model.parameters(), lr=lr, clip=settings.clip)
         if not math.isfinite(loss + norm):
@@ -93,6 +103,19 @@ class Run:
             "step": self.step, "tokens": self.tokens, "loss": loss, "lr": lr, "grad_norm": norm,
             "tokens_per_s": round(settings.batch_tokens / seconds, 1), "cpu_s": round(time.process_time() - began_cpu, 2),
         }  # fmt: skip
+
+    def _mean_over_processes(self, loss: float) -> float:
+        """Makes the gradients those of all processes' windows; returns the mean loss of these."""
+        if not dist.is_initialized():
+            return loss
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        together = torch.cat([torch.tensor([loss]), *(gradient.flatten() for gradient in gradients)])
+        dist.all_reduce(together)
+        together /= dist.get_world_size()
+        parts = together[1:].split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+        return float(together[0].item())
 
     @torch.no_grad()
     def _average_weights(self, stays: float) -> None:
@@ -137,27 +160,71 @@ def train(
         folder: with a `run.json`, and checkpoints if it is to go on.
         settings: what that holds, with another dtype or number of threads perhaps.
         until: tokens; None is without end, or to the end of the decay.
-        stop: asked before and after each step; True saves a checkpoint and ends.
+        stop: asked before and after each step; True in any process saves a checkpoint and ends.
+
+    With `torch.distributed` initialized each process has its share of a step's windows; the first one alone writes.
     """
     torch.set_num_threads(settings.threads)
     retain_freed_memory()
     end = min((tokens for tokens in (until, settings.end) if tokens is not None), default=None)
-    with locked(folder):
+    writes = _rank() == 0
+    with locked(folder) if writes else nullcontext():
         run = Run(folder, settings)
-        _append(folder / LOG, _start_line(run))
-        _cut_metrics(folder / METRICS, run.step)
-        saved, stopping = time.monotonic(), stop()
+        if writes:
+            _append(folder / LOG, _start_line(run))
+            _cut_metrics(folder / METRICS, run.step)
+        saved, stopping = time.monotonic(), _any_process(stop())
         while not stopping and (end is None or run.tokens < end):
-            _append(folder / METRICS, run.take_step())
+            line = run.take_step()
             over = end is not None and run.tokens >= end
+            stopping = _any_process(stop())
+            if not writes:
+                continue
+            _append(folder / METRICS, line)
             if evaluate and (over or run.crossed(settings.evaluate_every)):
                 _append(folder / METRICS, run.evaluate())
-            stopping = stop()
             due = time.monotonic() - saved >= settings.checkpoint_seconds
             if over or due or stopping or run.crossed(settings.keep_every):
                 run.save()
                 saved = time.monotonic()
     return run
+
+
+def begin_with(model: GPT, folder: Path, settings: Settings) -> Settings:
+    """A new run in which a model's weights are the checkpoint of step 0.
+
+    Args:
+        model: of the run's shape, with the tokenizer of the run's data.
+    """
+    settings = replace(settings, begun_with=fingerprint(model))
+    run = Run(folder, settings)
+    weights = dict(model.named_parameters())
+    for begun in (run.model, run.averaged):
+        for name, p in begun.named_parameters():
+            p.data.copy_(weights[name].data)
+    run.save()
+    settings.save(folder)
+    return settings
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _share(windows: Tensor) -> Tensor:
+    """This process's windows of a step: (windows / processes, n_ctx)."""
+    if not dist.is_initialized():
+        return windows
+    return windows.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def _any_process(asked: bool) -> bool:
+    """Whether any process says so; all of them find the same."""
+    if not dist.is_initialized():
+        return asked
+    found = torch.tensor(int(asked))
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return bool(found.item())
 
 
 def begin_decay(checkpoint: Path, folder: Path, tokens: int) -> Settings:
@@ -218,9 +285,10 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--data", type=Path, help="what prepare made; with --resume: where that is now")
+    parser.add_argument("--begin-with", type=Path, metavar="MODEL", help="a model directory: its shape and weights")
     parser.add_argument("--decay-from", type=Path, metavar="CHECKPOINT")
     parser.add_argument("--tokens", type=int, help="stop there; with --decay-from: how long the decay is")
-    parser.add_argument("--shape", choices=sorted(SHAPES), default="default")
+    parser.add_argument("--shape", choices=sorted(SHAPES), help="of a new run; default: default")
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), help="of the matrix products; default float32, or as before"
     )
@@ -233,6 +301,9 @@ def main() -> None:
     chosen = parser.parse_args()
     data = chosen.data.resolve() if chosen.data else None
     until = chosen.tokens
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1 and not chosen.resume:
+        parser.error("begin the run in one process (with --tokens 0), then --resume it in several")
     if chosen.decay_from is not None:
         if chosen.tokens is None or chosen.resume:
             parser.error("--decay-from begins a new run and needs --tokens")
@@ -257,9 +328,16 @@ def main() -> None:
             "evaluate_every",
         )
         given = {name: getattr(chosen, name) for name in names if getattr(chosen, name) is not None}
-        config = shape(chosen.shape, tokenizer.vocab_size).to_dict()
-        settings = Settings(config=config, data=str(data), tokenizer=tokenizer.fingerprint, **given)
+        if chosen.begin_with and chosen.shape:
+            parser.error("--begin-with brings its shape: leave --shape out")
+        begun = load(chosen.begin_with) if chosen.begin_with else None
+        config = begun.config if begun else shape(chosen.shape or "default", tokenizer.vocab_size)
+        settings = Settings(config=config.to_dict(), data=str(data), tokenizer=tokenizer.fingerprint, **given)
         chosen.run.mkdir(parents=True, exist_ok=True)
+        if begun:
+            if begun.require_tokenizer().fingerprint != tokenizer.fingerprint:
+                parser.error(f"{data} was not prepared with the tokenizer of {chosen.begin_with}")
+            settings = begin_with(begun, chosen.run, settings)
     now = {"data": str(data) if data else None, "dtype": chosen.dtype, "threads": chosen.threads}
     settings = replace(settings, **{name: value for name, value in now.items() if value is not None})
     if not (chosen.run / "run.json").exists():
@@ -267,7 +345,13 @@ def main() -> None:
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda which, frame: asked.append(which))
+    if processes > 1:
+        dist.init_process_group("gloo")
+        if settings.batch % processes:
+            parser.error(f"{settings.batch} windows a step are not shared alike by {processes} processes")
     train(chosen.run, settings, until=until, evaluate=not chosen.no_evaluation, stop=lambda: bool(asked))
+    if processes > 1:
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

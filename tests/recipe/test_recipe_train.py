@@ -18,6 +18,8 @@ import pellucid
 from pellucid.evaluation import families
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
+from pellucid.gpt.config import GPTConfig
+from pellucid.gpt.fingerprint import fingerprint
 from pellucid.text import Tokenizer
 from pellucid.training.placement import default_dtype
 from recipes.default_model import checkpoints, task_file, train
@@ -27,7 +29,7 @@ from recipes.default_model.export import export
 from recipes.default_model.families import HELD_OUT
 from recipes.default_model.groups import MARKUP
 from recipes.default_model.settings import Settings, shape
-from recipes.default_model.train import Run, begin_decay
+from recipes.default_model.train import Run, begin_decay, begin_with
 
 
 def settings_of(data: Path, **changes: Any) -> Settings:
@@ -155,6 +157,33 @@ def test_the_end_of_a_run_begins_at_any_checkpoint(recipe_data: Path, tmp_path: 
     assert (run.step, run.tokens) == (12, flat.tokens + 1024)
     assert [line["lr"] for line in lines(tmp_path / "end")] == pytest.approx([0.01, 0.00775, 0.0055, 0.00325])
     assert checkpoints.newest(folder) == kept
+
+
+def test_a_run_begins_with_a_models_weights(recipe_data: Path, tmp_path: Path) -> None:
+    settings = settings_of(recipe_data)
+    model = GPT(GPTConfig.from_dict(settings.config), tokenizer=Tokenizer.load(recipe_data), seed=9)
+    settings = begin_with(model, tmp_path / "run", settings)
+    assert settings.begun_with == fingerprint(model) and Settings.load(tmp_path / "run") == settings
+    run = Run(tmp_path / "run", settings)
+    expected = dict(model.named_parameters())
+    assert run.step == 0 and expected.keys() == run.average.keys()
+    for name, p in run.model.named_parameters():
+        assert torch.equal(p, expected[name]) and torch.equal(run.average[name], expected[name])
+    other = Run(begun(tmp_path / "other", settings), settings)
+    assert not torch.equal(run.model.wte.weight, other.model.wte.weight)
+
+
+@pytest.mark.long
+def test_two_processes_compute_what_one_does(recipe_data: Path, tmp_path: Path) -> None:
+    settings = settings_of(recipe_data, learning_rate=0.01)
+    one = train.train(begun(tmp_path / "one", settings), settings, until=4 * 256, evaluate=False)
+    two = begun(tmp_path / "two", settings)
+    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "recipes.default_model.train"]
+    words = [str(two), "--resume", "--tokens", str(4 * 256), "--no-evaluation"]
+    subprocess.run([sys.executable, *command, *words], cwd=Path(__file__).parents[2], check=True, timeout=120)
+    losses, expected = ([line["loss"] for line in lines(folder)] for folder in (two, tmp_path / "one"))
+    assert len(losses) == 4 and losses == pytest.approx(expected, rel=1e-5)
+    assert all(torch.allclose(t, tensors(one)[name], atol=1e-4) for name, t in tensors(Run(two, settings)).items())
 
 
 def test_the_average_follows_the_weights(recipe_data: Path, tmp_path: Path) -> None:
