@@ -193,6 +193,31 @@ def test_a_token_is_exchanged_and_the_same_seed_goes_on(small: tuple[Path, pellu
             assert record["generation/steps/drawn_ids"].tolist() == expected.ids
 
 
+def test_the_x_ray_of_an_answer_is_filled_anew_for_the_next(small: tuple[Path, pellucid.GPT, Path]) -> None:
+    def shown() -> list[Any]:
+        page.locator("section.panel h2").wait_for()
+        cells = page.locator("[role=gridcell]").evaluate_all("all => all.map((one) => [one.ariaLabel, one.ariaSelected, one.title])")
+        return [*cells, page.locator("section.panel").inner_text().split("ms, measured")[0].split("◷")[0]]
+
+    first, second = ({"prompt": prompt, "max_tokens": count, "seed": count} for prompt, count in (("the fox", 9), ("a hare and", 5)))
+    with chromium() as browser, opened(browser, small[2]) as page:
+        page.goto(f"{small[2].as_uri()}#/ask?{urlencode(second)}")
+        expected = shown()
+        page.evaluate("address => { location.hash = '#/'; location.hash = address; }", f"#/ask?{urlencode(first)}")
+        page.get_by_role("link", name="save this record").wait_for()
+        page.get_by_role("group", name="attention head").get_by_role("button", name="head 1").click()
+        page.get_by_role("gridcell", name="position 0, embedding").click()
+        page.get_by_role("heading", name="embedding").wait_for()
+        assert shown() != expected
+        page.evaluate("document.querySelector('[role=grid]').first = true")
+        for option, value in second.items():
+            page.locator("textarea.prompt" if option == "prompt" else f"#option-{option}").fill(str(value))
+        page.get_by_role("button", name="Write", exact=True).click()
+        page.locator("a[download='answer-3.pellucid']").wait_for()
+        assert shown() == expected
+        assert page.evaluate("document.querySelector('[role=grid]').first")  # the elements of the first answer's
+
+
 @pytest.mark.parametrize("width", [1200, 375])
 def test_axe_core_finds_nothing_serious_in_a_page_with_a_model(small: tuple[Path, pellucid.GPT, Path], width: int) -> None:
     state = urlencode({"prompt": "the fox", "max_tokens": 6, "seed": 4})
