@@ -45,6 +45,12 @@ export function languageOf(element: Element): Language {
   return new Language(LANGUAGES.includes(code) ? code : ENGLISH);
 }
 
+/** The first of some languages (`navigator.languages`) that there is; null where there is none of them. */
+export function firstOf(languages: readonly string[]): Language | null {
+  const code = languages.map((one) => one.split("-")[0]!.toLowerCase()).find((one) => LANGUAGES.includes(one));
+  return code === undefined ? null : new Language(code);
+}
+
 // Of the page: the studio has one language for all of it. The player has one for each film.
 let current = new Language(ENGLISH);
 

@@ -1,23 +1,27 @@
 // Entry point of studio.js, the explorer of records: shows the studio in the page's element, if there is one.
 
 import { mount, unmount } from "svelte";
-import { Language, languageOf, setLanguage } from "./language.ts";
+import { firstOf, Language, languageOf, setLanguage } from "./language.ts";
 import App from "./studio/App.svelte";
 import { type Backend, ServerBackend, StaticBackend } from "./studio/data.ts";
 import { PageBackend } from "./studio/model.ts";
 import type { StaticPage } from "./wire.ts";
 
-/** Shows the studio in an element, in its language: its `lang`, or that of what it is in. */
-export function open(target: HTMLElement, backend: Backend): void {
-  setLanguage(languageOf(target));
-  target.replaceChildren(); // what stood there for the time without a script
-  const onlanguage = (code: string) => {
-    setLanguage(new Language(code));
-    document.documentElement.lang = code;
-    void unmount(app);
-    app = mount(App, { target, props: { backend, onlanguage } });
+/** Shows the studio in an element, in its language: its `lang`, or that of what it is in. browser: in the browser's, if it has that. */
+export function open(target: HTMLElement, backend: Backend, browser = false): void {
+  const show = () => mount(App, { target, props: { backend, onlanguage: (code: string) => change(new Language(code)) } });
+  const speak = (language: Language) => {
+    setLanguage(language);
+    if (backend.model) [document.documentElement.lang, document.title] = [language.code, backend.title];
   };
-  let app = mount(App, { target, props: { backend, onlanguage } });
+  const change = (language: Language) => {
+    void unmount(app);
+    speak(language);
+    app = show();
+  };
+  speak((browser && firstOf(navigator.languages)) || languageOf(target));
+  target.replaceChildren(); // what stood there for the time without a script
+  let app = show();
 }
 
 /** The text of an element, which it then no longer holds. */
@@ -28,11 +32,14 @@ function takeText(id: string): string {
   return text.trim();
 }
 
-function backendOf(data: string): Backend {
-  if (!data) return new ServerBackend();
-  const page = JSON.parse(data) as StaticPage;
+function backendOf(page: StaticPage | null): Backend {
+  if (!page) return new ServerBackend();
   return page.model ? new PageBackend(page, page.model, takeText) : new StaticBackend(page);
 }
 
 const place = document.getElementById("pellucid-studio");
-if (place) open(place, backendOf(takeText("pellucid-data")));
+if (place) {
+  const data = takeText("pellucid-data");
+  const page = data ? (JSON.parse(data) as StaticPage) : null;
+  open(place, backendOf(page), page?.follows);
+}

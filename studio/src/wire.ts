@@ -676,4 +676,6 @@ export interface StaticPage {
   drawing?: PageDrawing;
   /** By language and English text, what a page with a model says of it. */
   texts?: Record<string, Record<string, string>>;
+  /** Whether it opens in the first of the browser's languages that it has. */
+  follows?: boolean;
 }

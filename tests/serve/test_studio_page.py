@@ -80,8 +80,8 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 def chosen(page: Any) -> Any:
-    """The selected cell, once it shows what was read."""
-    return page.locator("[role=gridcell][aria-selected=true]:not([aria-label='being read'])")
+    """The selected cell."""
+    return page.locator("[role=gridcell][aria-selected=true]")
 
 
 def test_the_x_ray_shows_what_stands_in_the_record(page: Any, studio: Studio, folder: Path) -> None:
@@ -174,6 +174,7 @@ def test_what_a_record_lacks_is_said(page: Any, studio: Studio) -> None:
     page.goto(f"{studio.url}#/record/record-2")
     chosen(page).wait_for()
     panel = page.locator("section.panel")
+    panel.get_by_role("heading").first.wait_for()
     assert panel.get_by_text("Not in this record.").count() == 2  # its vector and attention; the lens is there
     assert panel.get_by_role("list", name="logit lens").get_by_role("listitem").count() == 5
     page.goto(f"{studio.url}#/record/nothing")

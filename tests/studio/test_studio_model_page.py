@@ -178,8 +178,12 @@ def test_a_token_is_exchanged_and_the_same_seed_goes_on(small: tuple[Path, pellu
     with chromium() as browser, opened(browser, file) as page:
         page.goto(f"{file.as_uri()}#/ask?{urlencode({'prompt': 'the fox', 'max_tokens': 10, **options})}")
         page.get_by_role("link", name="save this record").wait_for()
-        page.locator("button.pick").nth(3).click()
         assert first.top_logprobs is not None
+        outside = next(i for i, top in enumerate(first.top_logprobs) if first.ids[i] not in dict(top))
+        page.locator("button.pick").nth(outside).click()
+        likely = page.get_by_role("list", name="the likeliest tokens of this step").get_by_role("listitem")
+        assert likely.filter(has_text="drawn").count() == 1 and likely.count() == 6
+        page.locator("button.pick").nth(3).click()
         other = next(token for token, _ in first.top_logprobs[3] if token != first.ids[3])
         ids = [*first.prompt_ids, *first.ids[:3], other]
         expected = generator.generate(ids, max_tokens=6, **options)
@@ -191,6 +195,53 @@ def test_a_token_is_exchanged_and_the_same_seed_goes_on(small: tuple[Path, pellu
         with pellucid.open(Path(download.value.path()).read_bytes()) as record:
             assert record["generation/prompt_ids"].tolist() == ids
             assert record["generation/steps/drawn_ids"].tolist() == expected.ids
+
+
+def test_the_page_opens_in_the_browsers_language_and_keeps_what_was_typed_when_it_changes(
+    small: tuple[Path, pellucid.GPT, Path], tmp_path: Path
+) -> None:
+    fixed = write_model_page(tmp_path / "english.html", small[0], opens_in="en").path
+    state = urlencode({"prompt": "the fox", "seed": 4, "max_tokens": 3})
+    with chromium() as browser:
+        for file, code, title in ((small[2], "zh", "模型"), (fixed, "en", "a model")):
+            with opened(browser, file, locale="zh-CN") as page:
+                assert title in page.title() and page.locator("html").get_attribute("lang") == code
+        with opened(browser, small[2], locale="fr-FR") as page:
+            assert page.locator("html").get_attribute("lang") == "en"
+            page.goto(f"{small[2].as_uri()}#/ask?{state}")
+            page.get_by_text("ended by").wait_for()
+            page.locator("textarea.prompt").fill("typed")
+            page.get_by_role("link", name="中文").click()
+            answer = page.locator(".text[role=group]")
+            page.locator("button.pick").nth(2).wait_for()
+            assert page.locator("textarea.prompt").input_value() == "typed" and answer.inner_text().startswith("the fox")
+
+
+def test_the_x_ray_of_an_answer_is_filled_anew_for_the_next(small: tuple[Path, pellucid.GPT, Path]) -> None:
+    def shown() -> list[Any]:
+        page.locator("section.panel h2").wait_for()
+        attributes = "all => all.map((one) => [one.ariaLabel, one.ariaSelected, one.title])"
+        cells = page.locator("[role=gridcell]").evaluate_all(attributes)
+        return [*cells, page.locator("section.panel").inner_text().split("ms, measured")[0].split("◷")[0]]
+
+    first = {"prompt": "the fox", "max_tokens": 9, "seed": 9}
+    second = {"prompt": "a hare and", "max_tokens": 5, "seed": 5}
+    with chromium() as browser, opened(browser, small[2]) as page:
+        page.goto(f"{small[2].as_uri()}#/ask?{urlencode(second)}")
+        expected = shown()
+        page.evaluate("address => { location.hash = '#/'; location.hash = address; }", f"#/ask?{urlencode(first)}")
+        page.get_by_role("link", name="save this record").wait_for()
+        page.get_by_role("group", name="attention head").get_by_role("button", name="head 1").click()
+        page.get_by_role("gridcell", name="position 0, embedding").click()
+        page.get_by_role("heading", name="embedding").wait_for()
+        assert shown() != expected
+        page.evaluate("document.querySelector('[role=grid]').first = true")
+        for option, value in second.items():
+            page.locator("textarea.prompt" if option == "prompt" else f"#option-{option}").fill(str(value))
+        page.get_by_role("button", name="Write", exact=True).click()
+        page.locator("a[download='answer-3.pellucid']").wait_for()
+        assert shown() == expected
+        assert page.evaluate("document.querySelector('[role=grid]').first")  # the elements of the first answer's
 
 
 @pytest.mark.parametrize("width", [1200, 375])
@@ -290,13 +341,14 @@ def test_an_address_that_states_what_an_option_does_not_take_is_not_answered(sma
     with chromium() as browser, opened(browser, small[2]) as page:
         for state, says in (
             ({"temperature": "0,8"}, "Temperature must be a number"), ({"top_p": "NaN"}, "Top-p must be a number"),
-            ({"max_tokens": "1e9"}, "Max tokens must be a whole number"), ({"prompt": "x" * 70_000}, "70,000 characters"),
+            ({"max_tokens": "1e9"}, "Max tokens must be a whole number"), ({"prompt": "x" * 1_000_000}, "1,000,000 characters"),
         ):  # fmt: skip
             address = f"#/ask?{urlencode({'prompt': 'the fox', 'seed': 4} | state)}"
             page.evaluate("address => { location.hash = '#/words'; location.hash = address; }", address)
             page.get_by_role("alert").filter(has_text=says).wait_for()
             page.get_by_text("It runs in this page").wait_for()
             assert page.get_by_role("region", name="the answer").count() == 0
+        assert len(page.get_by_role("textbox", name="Prompt").input_value()) == 65_536  # the last one's end
 
 
 def test_what_a_browser_lacks_is_said_and_the_rest_is_there(small: tuple[Path, pellucid.GPT, Path]) -> None:

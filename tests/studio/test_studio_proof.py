@@ -79,6 +79,15 @@ def test_a_page_whose_parts_are_damaged_says_so(model: tuple[pellucid.GPT, Path]
         pass
 
 
+def test_a_page_that_names_another_model_writes_no_record(model: tuple[pellucid.GPT, Path], tmp_path: Path) -> None:
+    whole = embedded_model(model[1])
+    honest = whole.page["fingerprint"]
+    forged = whole._replace(page={**whole.page, "fingerprint": honest[:-1] + ("0" if honest[-1] != "0" else "1")})
+    with page_session(tmp_path, forged) as ask:
+        found = ask({"generate": {"prompt": "the", "max_tokens": 2, "seed": "1"}})
+        assert "the page was changed" in found["error"]
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 def test_an_honest_record_is_proved_number_by_number(
     ask: Callable[[Any], Any], model: tuple[pellucid.GPT, Path], name: str

@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from pellucid.languages import LANGUAGES
+
 
 HELP = "write one HTML file that holds a model and runs it in a browser"
 DESCRIPTION = """Writes one HTML file with a model inside: opened from a disk or a memory stick, offline, it writes text token
@@ -21,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shown", nargs="*", metavar="RECORD|RUN", help="records, runs and folders whose story the page tells")
     parser.add_argument("--out", required=True, metavar="FILE.html", help="the page")
     parser.add_argument("--quantize", choices=("int8", "int4"), help="round the weights to 8.5 or 4.5 bits: a smaller page")
+    parser.add_argument("--lang", choices=LANGUAGES, help="that the page opens in; it has a switch (default: the browser's)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -42,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
         model, shown = None, [model, *shown]
     elif model is not None and os.path.exists(os.path.join(model, RUN_FILE)) and not shown:
         shown = [model]
-    written = write_model_page(args.out, "default" if model is None else model, shown, quantize=args.quantize)
+    source = "default" if model is None else model
+    written = write_model_page(args.out, source, shown, quantize=args.quantize, opens_in=args.lang)
     page, out = written.model.page, sys.stderr if args.json else sys.stdout
     weights = page["weights"]
     if args.json:

@@ -115,6 +115,7 @@ export class Session {
       }
       const { finish_reason: reason } = generation.tokens.at(-1)!;
       if (activations) {
+        await this.checkName();
         const said = { ...(left ? { ablation: { ...left } } : {}) };
         onRecord(await writeRecord(this.loaded, generation, steps, activations, this.around.version, this.machine(), said));
       }
@@ -137,10 +138,7 @@ export class Session {
    */
   async verify(bytes: Uint8Array<ArrayBuffer>, onChunk: (done: number, all: number) => void): Promise<Report> {
     const record = await PellucidRecord.open(new BufferBytes(bytes));
-    const { page, model } = this.loaded;
-    this.own ??= fingerprint(model, page.shape);
-    const own = await this.own; // null: `verifyGeneration` says why nothing is proved
-    if (own !== null && own !== page.fingerprint) throw new RecordError("the page's weights are not the model that it names: the page was changed");
+    await this.checkName();
     return verifyGeneration(record, this.loaded, async (done, all) => {
       onChunk(done, all);
       await this.around.pause();
@@ -148,6 +146,14 @@ export class Session {
   }
 
   private own: Promise<string | null> | null = null; // fingerprint of the page's weights
+
+  /** Errors: `RecordError` where the weights have not the fingerprint that the page, and each of its records, names. */
+  private async checkName(): Promise<void> {
+    const { page, model } = this.loaded;
+    this.own ??= fingerprint(model, page.shape);
+    const own = await this.own; // null, without SHA-256: `RecordWriter` and `verifyGeneration` say so
+    if (own !== null && own !== page.fingerprint) throw new RecordError("the page's weights are not the model that it names: the page was changed");
+  }
 
   private machine(): Record<string, unknown> {
     return { ...this.around.machine, kernel: this.kernel.variant, threads: 1, device: "cpu" };

@@ -28,11 +28,12 @@ export class KeptRecords {
   private font: Font | null = null;
   private number = 0; // of the newest
 
-  constructor(private readonly drawing: PageDrawing) {}
+  /** prefix: of the answers' ids. */
+  constructor(private readonly drawing: PageDrawing, private readonly prefix = "answer") {}
 
   /** Keeps the record of an answer of a model under a new id. */
   addAnswer(bytes: Uint8Array<ArrayBuffer>, request: PageRequest, { config, title, fingerprint }: PageModel): string {
-    const id = `answer-${++this.number}`;
+    const id = `${this.prefix}-${++this.number}`;
     const shape = { name: title, n_layers: Number(config.n_layers), d_model: Number(config.d_model), n_heads: Number(config.n_heads) };
     const text = (request.prompt ?? "").replace(/\s+/g, " ").trim().slice(0, TITLE);
     const record = PellucidRecord.open(new BufferBytes(bytes));

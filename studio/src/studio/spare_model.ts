@@ -8,8 +8,8 @@ import { PageWorker } from "./page_worker.ts";
 const LATER = 1500;
 
 export class SpareModel {
-  private readonly fetched = new Map<string, PageFiles>();
-  private readonly asked = new Set<string>();
+  private fetched: { id: string; files: PageFiles } | null = null; // of the newest answer alone: each has megabytes
+  private asked: string | null = null;
   private running: { id: string; worker: PageWorker } | null = null;
   /** The records of its answers; null before the first one. */
   records: KeptRecords | null = null;
@@ -17,22 +17,25 @@ export class SpareModel {
   /** fetchFiles: asks the server for a model. version: of the package. */
   constructor(private readonly fetchFiles: (id: string) => Promise<PageFiles | AbsentModel>, private readonly version: () => string) {}
 
-  /** Fetches a model once, some time later. One that a page cannot run is not there, as nothing was before. */
+  /** Fetches a model, some time later, in place of another one. One that a page cannot run is not there, as nothing was before. */
   prepare(id: string): void {
-    if (this.asked.has(id)) return;
-    this.asked.add(id);
-    setTimeout(() => this.fetchFiles(id).then((found) => "why" in found || this.fetched.set(id, found), () => undefined), LATER);
+    if (this.asked === id) return;
+    this.asked = id;
+    const keep = (files: PageFiles | AbsentModel) => {
+      if (this.asked === id && !("why" in files)) this.fetched = { id, files };
+    };
+    setTimeout(() => this.asked === id && this.fetchFiles(id).then(keep, () => undefined), LATER);
   }
 
   has(id: string): boolean {
-    return this.fetched.has(id);
+    return this.fetched?.id === id || this.running?.id === id;
   }
 
   generate(id: string, request: GenerateRequest, onEvent: (event: GenerationEvent) => void, signal: AbortSignal): Promise<void> {
     if (this.running?.id !== id) {
       this.running?.worker.close();
-      const { model: page, drawing, worker: script, ...parts } = this.fetched.get(id)!;
-      const records = (this.records ??= new KeptRecords(drawing));
+      const { model: page, drawing, worker: script, ...parts } = this.fetched!.files;
+      const records = (this.records ??= new KeptRecords(drawing, "page-answer")); // the server has an answer-1, too
       const worker = new PageWorker(script, page, parts, this.version(), (bytes, of) => records.addAnswer(bytes, of, page));
       this.running = { id, worker };
     }
