@@ -21,6 +21,11 @@ class Noting {
     this.told.push(message);
   }
 
+  ended = false;
+  terminate(): void {
+    this.ended = true;
+  }
+
   says(data: unknown): Promise<void> {
     this.onmessage({ data });
     return new Promise((resolve) => setTimeout(resolve)); // promises of the page have gone on
@@ -73,6 +78,14 @@ test("a worker that fails ends what waits for it", async () => {
   Noting.last.onerror({ message: "out of memory" });
   await assert.rejects(answer, /out of memory/);
   await assert.rejects(report, /out of memory/);
+});
+
+test("a worker that is closed ends what waits for it", async () => {
+  const worker = started();
+  const answer = worker.generate({}, nothing, new AbortController().signal);
+  worker.close();
+  assert.ok(Noting.last.ended);
+  await assert.rejects(answer, /one model at a time/);
 });
 
 test("in a browser without workers, or where the page may start none, the page is there all the same", async () => {

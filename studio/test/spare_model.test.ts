@@ -35,3 +35,16 @@ test("the copy is of the model that answered last, whichever comes first", async
   await settled();
   assert.equal(held(), "c");
 });
+
+test("a copy that could not be fetched is asked for again after the next answer", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  let asked = 0;
+  const spare = new SpareModel(() => (++asked === 1 ? Promise.reject(new Error("gone")) : Promise.resolve({} as PageFiles)), () => "1");
+  for (const there of [false, true, true]) {
+    spare.prepare("a");
+    t.mock.timers.tick(1e4);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(spare.has("a"), there);
+  }
+  assert.equal(asked, 2);
+});

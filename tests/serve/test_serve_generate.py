@@ -210,6 +210,7 @@ def test_the_oldest_answers_go(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) 
     library = SourceCatalog([tiny_run])
     names = [library.keep(b"x", "m") for _ in range(3)]
     assert library.content(names[2]).size == 1
+    assert SourceCatalog([tiny_run]).keep(b"x", "m") not in names  # a page may know those of a server before
     with pytest.raises(PellucidError, match="not kept any more"):
         library.content(names[0])
 

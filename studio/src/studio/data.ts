@@ -97,6 +97,8 @@ export const ONE_PARAMETER = "one-parameter";
 const GONE = "the server does not answer: is `pellucid studio` still running?";
 const BUILT_IN = "built-in"; // in place of a record: the film of one number is drawn from points
 
+const READ = 8; // records whose chunks stay in memory once they were read
+
 /** The server that the page came from. */
 export class ServerBackend implements Backend {
   readonly live = true;
@@ -143,6 +145,7 @@ export class ServerBackend implements Backend {
       found = PellucidRecord.open(new UrlBytes(this.file(id)));
       this.records.set(id, found);
       found.catch(() => this.records.delete(id));
+      for (const old of [...this.records.keys()].slice(0, -READ)) this.records.delete(old);
     }
     return found;
   }

@@ -14,6 +14,7 @@ export type ModelParts = Pick<PageFiles, "weights" | "relaxed" | "exact">;
 export type KeepRecord = (bytes: Uint8Array<ArrayBuffer>, request: PageRequest) => string;
 
 const NO_WORKER = "this browser does not start the page's worker";
+const CLOSED = "the page holds one model at a time, and another one was asked";
 
 interface Job {
   onEvent: (event: GenerationEvent) => void;
@@ -68,9 +69,7 @@ export class PageWorker {
     this.worker.onerror = (event) => {
       const error = new RecordError(event.message || NO_WORKER);
       failed(error);
-      for (const one of [...this.jobs.values(), ...this.questions.values()]) one.reject(error);
-      this.jobs.clear();
-      this.questions.clear();
+      this.rejectAll(error);
     };
     try {
       const [weights, relaxed, exact] = [bytesOf(parts.weights), bytesOf(parts.relaxed), bytesOf(parts.exact)];
@@ -110,8 +109,16 @@ export class PageWorker {
     });
   }
 
+  /** Ends the worker, and with an error what waits for it. */
   close(): void {
     this.worker?.terminate();
+    this.rejectAll(new RecordError(CLOSED));
+  }
+
+  private rejectAll(error: RecordError): void {
+    for (const one of [...this.jobs.values(), ...this.questions.values()]) one.reject(error);
+    this.jobs.clear();
+    this.questions.clear();
   }
 
   private post(message: ToWorker, ...transfer: Transferable[]): void {

@@ -24,7 +24,10 @@ export class SpareModel {
     const keep = (files: PageFiles | AbsentModel) => {
       if (this.asked === id && !("why" in files)) this.fetched = { id, files };
     };
-    setTimeout(() => this.asked === id && this.fetchFiles(id).then(keep, () => undefined), LATER);
+    const retry = () => {
+      if (this.asked === id) this.asked = null; // the next answer asks again
+    };
+    setTimeout(() => this.asked === id && this.fetchFiles(id).then(keep, retry), LATER);
   }
 
   has(id: string): boolean {
@@ -35,7 +38,7 @@ export class SpareModel {
     if (this.running?.id !== id) {
       this.running?.worker.close();
       const { model: page, drawing, worker: script, ...parts } = this.fetched!.files;
-      const records = (this.records ??= new KeptRecords(drawing, "page-answer")); // the server has an answer-1, too
+      const records = (this.records ??= new KeptRecords(drawing, "page-answer")); // the server names its own answer-...
       const worker = new PageWorker(script, page, parts, this.version(), (bytes, of) => records.addAnswer(bytes, of, page));
       this.running = { id, worker };
     }

@@ -1,5 +1,6 @@
 """`SourceCatalog`: the runs, records and models that the studio shows, by id. Requests name ids, never paths."""
 
+import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -31,7 +32,7 @@ from pellucid.text.graphemes import first_columns
 EMBEDDED = mark("the embedded model")
 MAX_COMPLETIONS = 24  # records of completions made on the page; the oldest is dropped first
 MAX_COMPLETION_BYTES = 1 << 28  # of them together, unless one alone has more
-_ANSWER = "answer-"  # with a number: the id of a completion's record
+_ANSWER = "answer-"  # then letters of this start of the server, and a number: the id of a completion's record
 _DEFAULT = ASSETS / DEFAULT
 _TITLE = 80  # characters of a record's text in a list
 _LISTED = 8  # ids in a message
@@ -86,6 +87,7 @@ class SourceCatalog:
         self._lock = threading.Lock()
         self._runs, self._records, self._models = _IdTable("run"), _IdTable("record"), _IdTable("model")
         self._completions: OrderedDict[str, _CompletionRecord] = OrderedDict()
+        self._start = secrets.token_hex(3)  # a page that outlives its server takes no new answer for an old one
         self._count = 0  # of completions so far
         self._described: dict[str, tuple[str, RecordInfo, Learned | None]] = {}  # id: (etag, what is listed, of its run)
         self._folders: list[Path] = []
@@ -199,7 +201,7 @@ class SourceCatalog:
     def _title(self, name: str) -> str:
         if name in self._completions:
             model = self._completions[name].model
-            number = int(name.removeprefix(_ANSWER))
+            number = int(name.rpartition("-")[2])
             named = tr(EMBEDDED) if model == EMBEDDED else model
             return tr("answer {number}, written here by {model}", number=number, model=named)
         path, run = self._records.path(name), self._run_of(name)
@@ -235,7 +237,7 @@ class SourceCatalog:
         """Keeps a completion's record in memory; returns its id."""
         with self._lock:
             self._count += 1
-            name = f"{_ANSWER}{self._count}"
+            name = f"{_ANSWER}{self._start}-{self._count}"
             self._completions[name] = _CompletionRecord(data, model)
             size = sum(len(one.data) for one in self._completions.values())
             while len(self._completions) > MAX_COMPLETIONS or (size > MAX_COMPLETION_BYTES and len(self._completions) > 1):
