@@ -31,7 +31,8 @@ CONFIG = GPTConfig(
 ROWS, MICRO_BATCH = 8, 2
 WITHIN = 0.10
 MESHES = [
-    "dp=2", "dp=4", "tp=4", "dp=2,tp=2", "replicate=2,dp=2", "pp=4", "pp=2,dp=2", "pp=2,tp=2/interleaved", "dp=2,cp=2 recomputed",
+    "dp=2", "dp=4", "tp=4", "dp=2,tp=2", "replicate=2,dp=2", "pp=4", "pp=2,dp=2", "pp=2,tp=2/interleaved",
+    "dp=2,cp=2 recomputed",
 ]  # fmt: skip
 # Parameters of malloc.h: trim threshold, top pad, map threshold, most maps. Each block from 64 kB on is a map of its own, which
 # goes back to the system when it is freed.
