@@ -7,19 +7,19 @@ import { type Backend, ServerBackend, StaticBackend } from "./studio/data.ts";
 import { PageBackend } from "./studio/model.ts";
 import type { StaticPage } from "./wire.ts";
 
-/** Shows the studio in an element, in its language: its `lang`, or that of what it is in. browser: in the browser's, if it has that. */
-export function open(target: HTMLElement, backend: Backend, browser = false): void {
+/** Shows the studio in an element. Its language is the element's `lang`, or that of what it is in; with `browserLanguage` the browser's, if the studio has it. */
+export function open(target: HTMLElement, backend: Backend, browserLanguage = false): void {
   const show = () => mount(App, { target, props: { backend, onlanguage: (code: string) => change(new Language(code)) } });
-  const speak = (language: Language) => {
+  const use = (language: Language) => {
     setLanguage(language);
     if (backend.model) [document.documentElement.lang, document.title] = [language.code, backend.title];
   };
   const change = (language: Language) => {
     void unmount(app);
-    speak(language);
+    use(language);
     app = show();
   };
-  speak((browser && firstOf(navigator.languages)) || languageOf(target));
+  use((browserLanguage && firstOf(navigator.languages)) || languageOf(target));
   target.replaceChildren(); // what stood there for the time without a script
   let app = show();
 }
@@ -41,5 +41,5 @@ const place = document.getElementById("pellucid-studio");
 if (place) {
   const data = takeText("pellucid-data");
   const page = data ? (JSON.parse(data) as StaticPage) : null;
-  open(place, backendOf(page), page?.follows);
+  open(place, backendOf(page), page?.browser_language);
 }

@@ -297,6 +297,8 @@ export interface GenerationBegin {
   prompt: TokenPiece[];
   /** Seed of the draws, in decimal digits. */
   seed: string;
+  /** What the prompt's tokens stand for, where the request stated tokens in place of a text. */
+  text?: string;
 }
 
 /** Data of the event `token`, sent as soon as the token is drawn. */
@@ -677,5 +679,5 @@ export interface StaticPage {
   /** By language and English text, what a page with a model says of it. */
   texts?: Record<string, Record<string, string>>;
   /** Whether it opens in the first of the browser's languages that it has. */
-  follows?: boolean;
+  browser_language?: boolean;
 }

@@ -188,6 +188,8 @@ def test_a_token_is_exchanged_and_the_same_seed_goes_on(small: tuple[Path, pellu
         ids = [*first.prompt_ids, *first.ids[:3], other]
         expected = generator.generate(ids, max_tokens=6, **options)
         page.get_by_role("list", name="the likeliest tokens of this step").get_by_role("button").first.click()
+        assert generator.tokenizer is not None
+        page.get_by_role("group", name="the answer's text").filter(has_text=generator.tokenizer.decode(ids)).wait_for()
         page.locator("button.pick").nth(expected.ids.__len__() - 1).wait_for()
         page.get_by_role("link", name="save this record").wait_for()
         with page.expect_download() as download:
@@ -200,7 +202,7 @@ def test_a_token_is_exchanged_and_the_same_seed_goes_on(small: tuple[Path, pellu
 def test_the_page_opens_in_the_browsers_language_and_keeps_what_was_typed_when_it_changes(
     small: tuple[Path, pellucid.GPT, Path], tmp_path: Path
 ) -> None:
-    fixed = write_model_page(tmp_path / "english.html", small[0], opens_in="en").path
+    fixed = write_model_page(tmp_path / "english.html", small[0], lang="en").path
     state = urlencode({"prompt": "the fox", "seed": 4, "max_tokens": 3})
     with chromium() as browser:
         for file, code, title in ((small[2], "zh", "模型"), (fixed, "en", "a model")):
@@ -224,18 +226,20 @@ def test_the_x_ray_of_an_answer_is_filled_anew_for_the_next(small: tuple[Path, p
         cells = page.locator("[role=gridcell]").evaluate_all(attributes)
         return [*cells, page.locator("section.panel").inner_text().split("ms, measured")[0].split("◷")[0]]
 
-    first = {"prompt": "the fox", "max_tokens": 9, "seed": 9}
-    second = {"prompt": "a hare and", "max_tokens": 5, "seed": 5}
-    with chromium() as browser, opened(browser, small[2]) as page:
+    first = {"prompt": "the fox", "max_tokens": 45, "seed": 9}
+    second = {"prompt": "a hare and", "max_tokens": 40, "seed": 5}
+    with chromium() as browser, opened(browser, small[2], viewport={"width": 1200, "height": 400}) as page:
         page.goto(f"{small[2].as_uri()}#/ask?{urlencode(second)}")
         expected = shown()
         page.evaluate("address => { location.hash = '#/'; location.hash = address; }", f"#/ask?{urlencode(first)}")
         page.get_by_role("link", name="save this record").wait_for()
+        page.get_by_role("button", name="all 20 recorded").click()
         page.get_by_role("group", name="attention head").get_by_role("button", name="head 1").click()
         page.get_by_role("gridcell", name="position 0, embedding").click()
         page.get_by_role("heading", name="embedding").wait_for()
         assert shown() != expected
-        page.evaluate("document.querySelector('[role=grid]').first = true")
+        page.evaluate("const grid = document.querySelector('[role=grid]'); grid.first = true; grid.scrollTop = 1e6;")
+        page.get_by_role("gridcell", name="position 45").first.wait_for()
         for option, value in second.items():
             page.locator("textarea.prompt" if option == "prompt" else f"#option-{option}").fill(str(value))
         page.get_by_role("button", name="Write", exact=True).click()
@@ -341,7 +345,8 @@ def test_an_address_that_states_what_an_option_does_not_take_is_not_answered(sma
     with chromium() as browser, opened(browser, small[2]) as page:
         for state, says in (
             ({"temperature": "0,8"}, "Temperature must be a number"), ({"top_p": "NaN"}, "Top-p must be a number"),
-            ({"max_tokens": "1e9"}, "Max tokens must be a whole number"), ({"prompt": "x" * 1_000_000}, "1,000,000 characters"),
+            ({"max_tokens": "1e9"}, "Max tokens must be a whole number"), ({"stop": "x" * 1_000_000}, "1,000,001 characters"),
+            ({"prompt": "x" * 1_000_000}, "1,000,000 characters"),
         ):  # fmt: skip
             address = f"#/ask?{urlencode({'prompt': 'the fox', 'seed': 4} | state)}"
             page.evaluate("address => { location.hash = '#/words'; location.hash = address; }", address)
@@ -349,6 +354,10 @@ def test_an_address_that_states_what_an_option_does_not_take_is_not_answered(sma
             page.get_by_text("It runs in this page").wait_for()
             assert page.get_by_role("region", name="the answer").count() == 0
         assert len(page.get_by_role("textbox", name="Prompt").input_value()) == 65_536  # the last one's end
+        examples = urlencode({"query": "the fox", "answer": "runs", "examples": json.dumps([["x" * 1_000_000, ""]])})
+        page.evaluate("address => { location.hash = address; }", f"#/prime?{examples}")
+        page.get_by_role("alert").filter(has_text="characters for this form").wait_for()
+        assert all(len(one.input_value()) < 1000 for one in page.get_by_role("textbox").all())
 
 
 def test_what_a_browser_lacks_is_said_and_the_rest_is_there(small: tuple[Path, pellucid.GPT, Path]) -> None:
@@ -369,6 +378,24 @@ def test_what_a_browser_lacks_is_said_and_the_rest_is_there(small: tuple[Path, p
                 page.get_by_role("link", name="tale.pellucid").click()
                 page.get_by_role("button", name="Prove it").click()
                 assert page.locator(".stamp").inner_text().lower() == "refused"
+
+
+def test_a_worker_that_does_not_answer_is_said_after_a_while(small: tuple[Path, pellucid.GPT, Path]) -> None:
+    with chromium() as browser, opened(browser, small[2]) as page:
+        page.clock.install()
+        page.add_init_script("window.Worker = class { postMessage() {} terminate() {} };")
+        page.goto("about:blank")
+        page.goto(f"{small[2].as_uri()}#/ask")
+        page.get_by_text("The model is being unpacked").wait_for()
+        page.get_by_role("button", name="Write", exact=True).click()
+        page.clock.fast_forward(29_000)
+        slow = page.get_by_role("status").filter(has_text="This takes long")
+        assert not slow.count()
+        page.clock.fast_forward(2_000)
+        slow.wait_for()
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("stopped after 0 tokens").wait_for()
+        assert page.get_by_role("button", name="Stop").is_disabled()
 
 
 def test_a_record_whose_header_holds_anything_is_shown_or_refused(small: tuple[Path, pellucid.GPT, Path]) -> None:

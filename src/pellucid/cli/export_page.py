@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shown", nargs="*", metavar="RECORD|RUN", help="records, runs and folders whose story the page tells")
     parser.add_argument("--out", required=True, metavar="FILE.html", help="the page")
     parser.add_argument("--quantize", choices=("int8", "int4"), help="round the weights to 8.5 or 4.5 bits: a smaller page")
-    parser.add_argument("--lang", choices=LANGUAGES, help="that the page opens in; it has a switch (default: the browser's)")
+    parser.add_argument("--lang", choices=LANGUAGES, help="of the page; it has a switch (default: of the browser)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     elif model is not None and os.path.exists(os.path.join(model, RUN_FILE)) and not shown:
         shown = [model]
     source = "default" if model is None else model
-    written = write_model_page(args.out, source, shown, quantize=args.quantize, opens_in=args.lang)
+    written = write_model_page(args.out, source, shown, quantize=args.quantize, lang=args.lang)
     page, out = written.model.page, sys.stderr if args.json else sys.stdout
     weights = page["weights"]
     if args.json:

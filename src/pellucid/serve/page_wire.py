@@ -176,4 +176,4 @@ class StaticPage(TypedDict):
     model: NotRequired[PageModel]  #: The model that it holds; absent where it holds none.
     drawing: NotRequired[PageDrawing]  #: What a page with a model draws figures of its answers with.
     texts: NotRequired[dict[str, dict[str, str]]]  #: By language and English text, what a page with a model says of it.
-    follows: NotRequired[bool]  #: Whether it opens in the first of the browser's languages that it has.
+    browser_language: NotRequired[bool]  #: Whether it opens in the first of the browser's languages that it has.

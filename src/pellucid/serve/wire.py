@@ -231,6 +231,7 @@ class GenerationBegin(TypedDict):
 
     prompt: list[TokenPiece]  #: Tokens that the model reads.
     seed: str  #: Seed of the draws, in decimal digits.
+    text: NotRequired[str]  #: What the prompt's tokens stand for, where the request stated tokens in place of a text.
 
 
 class GeneratedToken(TokenPiece):

@@ -104,7 +104,8 @@ export class Session {
     const prepare = (sequence: number) => left && (replaced = new Replacements(model, left, ids)).apply(sequence);
     const generation = new Generation(model, math, tokenizer, ids, options, page.end_ids, activations, prepare);
     try {
-      onEvent({ event: "begin", data: { prompt: ids.map((id) => this.pieceOf(id)), seed: String(options.seed) } });
+      const text = given ? { text: tokenizer.decode(ids) } : {};
+      onEvent({ event: "begin", data: { prompt: ids.map((id) => this.pieceOf(id)), seed: String(options.seed), ...text } });
       const steps = new RecordedSteps();
       for (let last: Step | null = null; !last?.token.finish_reason; ) {
         await this.around.pause();
@@ -115,7 +116,7 @@ export class Session {
       }
       const { finish_reason: reason } = generation.tokens.at(-1)!;
       if (activations) {
-        await this.checkName();
+        await this.checkFingerprint();
         const said = { ...(left ? { ablation: { ...left } } : {}) };
         onRecord(await writeRecord(this.loaded, generation, steps, activations, this.around.version, this.machine(), said));
       }
@@ -138,7 +139,7 @@ export class Session {
    */
   async verify(bytes: Uint8Array<ArrayBuffer>, onChunk: (done: number, all: number) => void): Promise<Report> {
     const record = await PellucidRecord.open(new BufferBytes(bytes));
-    await this.checkName();
+    await this.checkFingerprint();
     return verifyGeneration(record, this.loaded, async (done, all) => {
       onChunk(done, all);
       await this.around.pause();
@@ -148,7 +149,7 @@ export class Session {
   private own: Promise<string | null> | null = null; // fingerprint of the page's weights
 
   /** Errors: `RecordError` where the weights have not the fingerprint that the page, and each of its records, names. */
-  private async checkName(): Promise<void> {
+  private async checkFingerprint(): Promise<void> {
     const { page, model } = this.loaded;
     this.own ??= fingerprint(model, page.shape);
     const own = await this.own; // null, without SHA-256: `RecordWriter` and `verifyGeneration` say so

@@ -1,5 +1,7 @@
 // The studio's routes, in the fragment of the address: they work in a static page too.
 
+import { tr } from "../language.ts";
+
 export type Route =
   | { page: "home" }
   | { page: "words" }
@@ -11,6 +13,24 @@ export type Route =
 
 /** What the form of a request holds, by option; `prompt` beside them. */
 export type AskState = Readonly<Record<string, string>>;
+
+const MOST_STATED = 1 << 16; // characters of all inputs but the prompt
+
+/**
+ * What of an address is put into a form: all, or nothing beside the prompt where the browser would lay it out for seconds.
+ *
+ * @returns the state, and why it is not what the address states, if so
+ */
+export function boundedState(state: AskState): { state: AskState; problem: string } {
+  const { prompt, ...others } = state;
+  const count = Object.values(others).reduce((sum, text) => sum + text.length, 0);
+  if (count <= MOST_STATED) return { state, problem: "" };
+  const said = { count, most: MOST_STATED };
+  return {
+    state: prompt === undefined ? {} : { prompt },
+    problem: tr("The address states {count:,} characters for this form, and {most:,} can be shown at most: they are left out.", said),
+  };
+}
 
 export function parseRoute(hash: string): Route {
   const [path, query] = hash.replace(/^#\/?/, "").split("?", 2) as [string, string?];

@@ -50,7 +50,7 @@ class WrittenPage:
 
 def write_model_page(
     path: str | Path, source: str | Path = DEFAULT, shown: Sequence[str | Path] = (), *, quantize: str | None = None,
-    opens_in: str | None = None,
+    lang: str | None = None,
 ) -> WrittenPage:  # fmt: skip
     """Writes a page that generates, records and verifies in a browser, opened from a disk, without a server or a network.
 
@@ -59,7 +59,7 @@ def write_model_page(
         source: the model, whatever `load` takes.
         shown: records, run directories, and folders of records, whose story and figures the page tells.
         quantize: as `embedded_model` takes it.
-        opens_in: the language that the page opens in; None: the first of the browser's languages that it has, else English.
+        lang: the language that the page opens in; None: the first of the browser's languages that it has, else English.
 
     Raises:
         PellucidError: a model that a page cannot run, a record that cannot be read, or a file that cannot be written.
@@ -77,10 +77,10 @@ def write_model_page(
     ]
     with language("en"):
         data = page_data(generations, [*opening, *figures], title=TITLE, runs=runs, command="pellucid studio")
-    if opens_in is None:
-        data["follows"] = True
+    if lang is None:
+        data["browser_language"] = True
     bare: Any = {**data, "figures": [], "records": [], "runs": [], "glyphs": {}, "text_runs": {}}
-    with language(opens_in or "en"):
+    with language(lang or "en"):
         html, without = _document(data, model), len(_document(bare, model).encode())
     write_whole(path, html, what="the page")
     size = len(html.encode())
