@@ -221,7 +221,7 @@ def test_the_page_opens_in_the_browsers_language_and_keeps_what_was_typed_when_i
 
 def test_the_x_ray_of_an_answer_is_filled_anew_for_the_next(small: tuple[Path, pellucid.GPT, Path]) -> None:
     def shown() -> list[Any]:
-        page.locator("section.panel h2").wait_for()
+        page.locator("section.panel[aria-busy=false]").wait_for()
         attributes = "all => all.map((one) => [one.ariaLabel, one.ariaSelected, one.title])"
         cells = page.locator("[role=gridcell]").evaluate_all(attributes)
         return [*cells, page.locator("section.panel").inner_text().split("ms, measured")[0].split("◷")[0]]
