@@ -1,52 +1,18 @@
 """What `pellucid reproduce` says of the models in the package: books with hashes, seeds, commands (`assets/recipes.json`).
 
-    python -m recipes.default_model.manifest first CORPUS                            the model of November 2026
     python -m recipes.default_model.manifest MODEL --data DATA [--name small]        one that `export` wrote, as `-m` calls it
 
-An entry of that name is replaced; the others stay.
+An entry of that name is replaced; the others stay. `first` is that of an earlier model, whose weights `default` began with.
 """
 
 import argparse
-import csv
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from pellucid.api.reproduce import RECIPES
-from pellucid.files import sha256, write_whole
-from recipes.default_model.books import TEST
+from pellucid.files import write_whole
 from recipes.default_model.prepare import DATA
-
-
-ASSETS = RECIPES.parent
-_CARD_LINE = re.compile(r"- (.+?): \*(.+)\*")
-
-
-def first_entry(corpus: Path) -> dict[str, Any]:
-    """The entry of the first embedded model, whose books its card lists by author and title."""
-    card = (ASSETS / "default" / "MODEL_CARD.md").read_text(encoding="utf-8")
-    listed = {(found[1], found[2]) for line in card.splitlines() if (found := _CARD_LINE.fullmatch(line))}
-    with (corpus / "index.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if (row["author"], row["title"]) in listed]
-    if len(rows) != len(listed):
-        raise ValueError(f"the card lists {len(listed)} books, and the index has {len(rows)} of them")
-    return {
-        "seeds": {"run": 3},
-        "notes": [
-            "The run was not kept: the command is put together from the model card (24,002,560 tokens in 5,860 steps).",
-            "The hashes are of the books as they were when this list was written.",
-        ],
-        "commands": [
-            "pellucid train {train} {held_out} --out {out}/run --preset cpu-6m --steps 5860 --seed 3",
-            "pellucid convert {out}/run {out}/model --to pellucid --quantize int8",
-        ],
-        "books": [
-            {"path": row["path"], "title": row["title"], "author": row["author"],
-             "part": "test" if row["path"] in TEST else "train", "sha256": sha256(corpus / row["path"])}
-            for row in rows
-        ],
-    }  # fmt: skip
 
 
 def entry(training: dict[str, Any], data: dict[str, Any], *, compact: bool, begun_with: str = "first") -> dict[str, Any]:
@@ -93,23 +59,14 @@ def entry(training: dict[str, Any], data: dict[str, Any], *, compact: bool, begu
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="a model directory, or: first")
-    parser.add_argument("corpus", nargs="?", type=Path)
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--name", default="default")
     chosen = parser.parse_args()
-    if chosen.model == "first":
-        if chosen.corpus is None:
-            parser.error("first needs CORPUS, the folder of the books")
-        made = first_entry(chosen.corpus)
-    else:
-        if chosen.data is None:
-            parser.error("a model needs --data DATA")
-        folder = Path(chosen.model)
-        training, data = (
-            json.loads(file.read_text(encoding="utf-8")) for file in (folder / "training.json", chosen.data / DATA)
-        )
-        made = entry(training, data, compact=training.get("compact", False))
+    training, data = (
+        json.loads(file.read_text(encoding="utf-8")) for file in (chosen.model / "training.json", chosen.data / DATA)
+    )
+    made = entry(training, data, compact=training.get("compact", False))
     entries = json.loads(RECIPES.read_text(encoding="utf-8")) if RECIPES.is_file() else {}
     write_whole(RECIPES, json.dumps(entries | {chosen.name: made}, indent=0, ensure_ascii=False) + "\n")
     print(f"{RECIPES}: {RECIPES.stat().st_size:,} bytes, {', '.join(sorted({*entries, chosen.name}))}")

@@ -2,9 +2,6 @@
 
 import csv
 import hashlib
-import shlex
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -44,16 +41,6 @@ def test_books_are_chosen_by_path(recipe_corpus: Path, tmp_path: Path) -> None:
         csv.writer(file).writerows(rows)
     with pytest.raises(ValueError, match="joseph-jacobs"):
         read_index(tmp_path)
-
-
-@pytest.mark.long
-def test_the_present_model_s_recipe_takes_the_same_split(recipe_corpus: Path) -> None:
-    root = Path(__file__).parents[2]
-    command = [sys.executable, root / "recipes" / "default_model.py", "files", recipe_corpus]
-    words = shlex.split(subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout)
-    first = words.index("--held-out")
-    assert words[:first] == [str(recipe_corpus / f"books/{name}.txt") for name in ("one", "two", "three")]
-    assert set(words[first + 1 :: 2]) == {str(recipe_corpus / path) for path in TEST}
 
 
 def test_a_window_is_a_function_of_seed_and_index(recipe_data: Path) -> None:
