@@ -51,12 +51,15 @@ def _details(model: dict[str, Any], training: dict[str, Any], books: dict[str, A
     yield (
         f"- **Shape**: {model['parameters']:,} parameters; {shape['n_layers']} blocks "
         f"({', '.join(map(str, shape['pattern']))}), width {shape['d_model']}, {shape['n_heads']} heads, context of "
-        f"{shape['n_ctx']} positions, vocabulary of {shape['vocab_size']:,} tokens (byte-level BPE of the same text), output "
-        "matrix tied."
+        f"{shape['n_ctx']} positions, vocabulary of {shape['vocab_size']:,} tokens (byte-level BPE of "
+        f"{'a part of the books' if training.get('begun_with') else 'the same text'}), output matrix tied."
     )
     share = {kind: training[kind] for kind in ("tasks", "markup")}
     if training.get("begun_with"):
-        yield f"- **Begun with** an earlier model's weights (fingerprint `{training['begun_with'][:16]}`) and its tokenizer."
+        yield (
+            f"- **Begun with** the weights and the tokenizer of an earlier model (`pellucid reproduce first`, fingerprint "
+            f"`{training['begun_with'][:16]}`), which was trained on a part of these books."
+        )
     yield (
         f"- **Training**: {training['tokens']:,} tokens; of every 20 windows {20 - sum(share.values())} of books, "
         f"{share['tasks']} of tasks, {share['markup']} of descriptions with code. Muon for matrices of blocks, AdamW for the "
@@ -243,7 +246,7 @@ def main() -> None:
     report("words of the books")
     known = known_words(chosen.data)
     people = asdict(grammar_of(passages(chosen.data), known))
-    numbers: dict[str, Any] = {"people": people, "beside": None, "beside_name": chosen.beside}
+    numbers: dict[str, Any] = {"people": people, "beside": None, "beside_name": chosen.beside and Path(chosen.beside).name}
     model = load(chosen.model)
     numbers["model"] = measure(model, chosen.data, chosen.corpus, known, queries=chosen.queries, report=report)
     if chosen.beside:
