@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import TIMES
 from clients import FINE_TUNES, FINE_TUNING
 from test_completions_clients import CLIENTS, OLD, ROOT, python_of, run
 from tuning import EXAMPLES, Caller, jsonl, new_keys, tuning_of
@@ -129,7 +130,7 @@ def test_openai_of_2020_to_2023_from_upload_to_answer(tmp_path: Path, bad: dict[
     assert found["model"].startswith("small:ft-ada:sums-") and found["deleted"] == [True, True]
 
 
-@pytest.mark.parametrize("keys", [False, True])
+@pytest.mark.parametrize("keys", [False, True] if TIMES > 1 else [False])
 def test_schemathesis_finds_no_status_that_the_document_lacks(tiny_run: Path, tmp_path: Path, keys: bool) -> None:
     python = python_of(CLIENTS, "schemathesis")
     ring, (key,) = new_keys(tmp_path, "tester")
