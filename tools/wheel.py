@@ -14,7 +14,7 @@ KERNEL = (  # C sources
     "pack.c", "threads.c", "vector.h", "vector_int.h", "wasm/exports.c", "wasm/single_thread.c",
 )  # fmt: skip
 OPERATORS = ("operators.c", "operators.h")
-SMALL = ("config.json", "model.safetensors", "tokenizer.json", "training.json", "MODEL_CARD.md")
+MODEL = ("config.json", "model.safetensors", "tokenizer.json", "training.json", "MODEL_CARD.md")
 LARGEST = 12_000_000  # bytes
 NEEDED = (
     "pellucid/py.typed",
@@ -36,11 +36,7 @@ NEEDED = (
     *(f"pellucid/runtime/kernel/{name}" for name in KERNEL),
     "pellucid/text/bpe/learn.c",
     *(f"pellucid/native/operators/{name}" for name in OPERATORS),
-    "pellucid/assets/default/config.json",
-    "pellucid/assets/default/model.safetensors",
-    "pellucid/assets/default/tokenizer.json",
-    "pellucid/assets/default/MODEL_CARD.md",
-    *(f"pellucid/assets/small/{name}" for name in SMALL),
+    *(f"pellucid/assets/{model}/{name}" for model in ("default", "small") for name in MODEL),
     "pellucid/assets/families.jsonl.bz2",
     "pellucid/assets/react.jsonl",
     "pellucid/assets/recipes.json",
