@@ -15,13 +15,12 @@ from pellucid.files import write_whole
 from recipes.default_model.prepare import DATA
 
 
-def entry(training: dict[str, Any], data: dict[str, Any], *, compact: bool, begun_with: str = "first") -> dict[str, Any]:
+def entry(training: dict[str, Any], data: dict[str, Any], *, compact: bool) -> dict[str, Any]:
     """The entry of a model of this recipe.
 
     Args:
         training: its `training.json`. data: the data folder's `data.json`.
         compact: whether it was exported so.
-        begun_with: the entry of the model whose weights the run began with, if it did.
     """
     program, run = "python -m recipes.default_model", "{out}/run"
     begun = "{out}/begun/model" if training.get("begun_with") else None
@@ -31,7 +30,7 @@ def entry(training: dict[str, Any], data: dict[str, Any], *, compact: bool, begu
         f"--warmup-tokens {training['warmup_tokens']} --dtype {training['dtype']}"
     )
     flat = training["decay_from"] or training["tokens"]
-    commands = [f"pellucid reproduce {begun_with} --corpus {{corpus}} --out {{out}}/begun --run"] if begun else []
+    commands = ["pellucid reproduce first --corpus {corpus} --out {out}/begun --run"] if begun else []
     commands += [
         f"{program}.prepare {{corpus}} --out {{out}}/data{f' --tokenizer {begun}' if begun else ''}",
         f"{program}.train {run} --data {{out}}/data {settings} --seed {training['seed']} --tokens {flat}",

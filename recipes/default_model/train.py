@@ -198,10 +198,8 @@ def begin_with(model: GPT, folder: Path, settings: Settings) -> Settings:
     """
     settings = replace(settings, begun_with=fingerprint(model))
     run = Run(folder, settings)
-    weights = dict(model.named_parameters())
     for begun in (run.model, run.averaged):
-        for name, p in begun.named_parameters():
-            p.data.copy_(weights[name].data)
+        begun.load_state_dict(model.state_dict())
     run.save()
     settings.save(folder)
     return settings
