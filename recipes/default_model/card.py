@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pellucid.api.reproduce import RECIPES
 from pellucid.files import write_whole
 from pellucid.generation.load import load
 from recipes.default_model import card_numbers
@@ -21,6 +22,7 @@ from recipes.default_model.card_numbers import PROMPTS, TEMPERATURE, TOP_P, clea
 from recipes.default_model.evaluate import SHOTS
 from recipes.default_model.grammar import known_words
 from recipes.default_model.grammar import measure as grammar_of
+from recipes.default_model.manifest import name_of
 from recipes.default_model.prepare import DATA
 from recipes.default_model.rounding import losses
 
@@ -28,22 +30,29 @@ from recipes.default_model.rounding import losses
 CARD, TRAINING, ROUNDING = "MODEL_CARD.md", "training.json", "rounding.json"
 
 
-def render(numbers: dict[str, Any], training: dict[str, Any], books: dict[str, Any], *, name: str, titles: bool = True) -> str:
+def render(
+    numbers: dict[str, Any], training: dict[str, Any], books: dict[str, Any], *, name: str, begun_with: str | None = None,
+    titles: bool = True,
+) -> str:  # fmt: skip
     """The card.
 
     Args:
         numbers: {"model": `measure`, "beside": the same of another model or None, "beside_name": its name, "people": {"parsed":
             ...} of the test books' own passages, "rounding": `rounding.losses` or None}.
-        training: the run's `run.json`, with "tokens", "data_windows" where known. books: `data.json`.
+        training: the model's `training.json`. books: `data.json`.
+        begun_with: what `pellucid reproduce` calls the model whose weights it began with; None: no entry is known.
         titles: whether all books are listed.
     """
     return "\n".join([
-        *_details(numbers["model"], training, books, name), *_use(), *_scores(numbers), *_few_shot(numbers["model"]),
-        *_inside(numbers["model"]), *_text(numbers), *_samples(numbers), *_data(books, titles=titles), *_again(training),
+        *_details(numbers["model"], training, books, name, begun_with), *_use(), *_scores(numbers),
+        *_few_shot(numbers["model"]), *_inside(numbers["model"]), *_text(numbers), *_samples(numbers),
+        *_data(books, titles=titles), *_again(training),
     ]) + "\n"  # fmt: skip
 
 
-def _details(model: dict[str, Any], training: dict[str, Any], books: dict[str, Any], name: str) -> Iterator[str]:
+def _details(
+    model: dict[str, Any], training: dict[str, Any], books: dict[str, Any], name: str, begun_with: str | None
+) -> Iterator[str]:
     shape = model["shape"]
     yield from (f"# The model `{name}`", "")
     yield "A small language model of GPT-3's architecture, trained on older stories in English and on tasks made by programs."
@@ -57,8 +66,8 @@ def _details(model: dict[str, Any], training: dict[str, Any], books: dict[str, A
     share = {kind: training[kind] for kind in ("tasks", "markup")}
     if training.get("begun_with"):
         yield (
-            f"- **Begun with** the weights and the tokenizer of an earlier model (`pellucid reproduce first`, fingerprint "
-            f"`{training['begun_with'][:16]}`), which was trained on a part of these books."
+            f"- **Begun with** the weights and the tokenizer of an earlier model (fingerprint `{training['begun_with'][:16]}`"
+            f"{f', `pellucid reproduce {begun_with}`' if begun_with else ''})."
         )
     yield (
         f"- **Training**: {training['tokens']:,} tokens; of every 20 windows {20 - sum(share.values())} of books, "
@@ -258,7 +267,10 @@ def main() -> None:
     books = json.loads((chosen.data / DATA).read_text(encoding="utf-8"))
     if chosen.json:
         write_whole(chosen.json, json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
-    write_whole(chosen.model / CARD, render(numbers, training, books, name=chosen.name, titles=chosen.titles))
+    entries = json.loads(RECIPES.read_text(encoding="utf-8"))
+    begun_with = name_of(training["begun_with"], entries) if training.get("begun_with") else None
+    card = render(numbers, training, books, name=chosen.name, begun_with=begun_with, titles=chosen.titles)
+    write_whole(chosen.model / CARD, card)
     print(chosen.model / CARD)
 
 

@@ -12,6 +12,9 @@ from pellucid.api.reproduce import RECIPES, check_corpus, commands_for, model_re
 from pellucid.cli import main
 from pellucid.errors import PellucidError
 from pellucid.files import sha256
+from pellucid.generation.load import load
+from pellucid.generation.resolve import DEFAULT_FINGERPRINT
+from pellucid.gpt.fingerprint import fingerprint
 
 
 BOOKS = ("books/a b.txt", "books/c'd.txt", "books/e.txt")
@@ -29,7 +32,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for path, part in zip(BOOKS, ("train", "train", "test"), strict=True)
     ]
     entry: dict[str, Any] = {
-        "seeds": {"run": 3}, "notes": ["A note."], "books": listed,
+        "fingerprint": "f1", "seeds": {"run": 3}, "notes": ["A note."], "books": listed,
         "commands": ["printf '%s\\n' {train} {held_out} > {out}/words", "false"],
     }  # fmt: skip
     recipes = tmp_path / "recipes.json"
@@ -46,7 +49,7 @@ def ran(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str
 def test_it_names_compares_writes_and_runs(corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     status, said, _ = ran(capfd, "default")
     assert status == 0 and all(f"{sha256(corpus / path)}  {path}  A: {path}" in said for path in BOOKS)
-    assert "train: 2 books" in said and "test: 1 book" in said and "seeds: run 3" in said and "A note." in said
+    assert "train: 2 books" in said and "test: 1 book" in said and "fingerprint: f1\nseeds: run 3" in said and "A note." in said
     out = tmp_path / "made here"
     status, said, _ = ran(capfd, "default", "--corpus", corpus, "--out", out)
     assert status == 0 and "all 3 books are there" in said and not (out / "words").exists()  # it is written, not run
@@ -82,5 +85,7 @@ def test_the_packages_models_have_a_recipe() -> None:
         assert len({book.path for book in recipe.books}) == len(recipe.books)
         for command in commands_for(recipe, "the books", "out"):
             shlex.split(command)
+    assert model_recipe("default").fingerprint == DEFAULT_FINGERPRINT
+    assert model_recipe("small").fingerprint == fingerprint(load("small"))
     with pytest.raises(PellucidError, match="there is no folder"):
         check_corpus(model_recipe("default"), "none")

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from pellucid.api import reproduce
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
+from pellucid.gpt.fingerprint import fingerprint
 from pellucid.text import Tokenizer
 from recipes.default_model import card_numbers, checkpoints, manifest
 from recipes.default_model.books import TEST, VALIDATION
@@ -87,6 +89,8 @@ def test_the_card_states_what_was_measured(
         "people": asdict(grammar_of(passages(recipe_data), known)),
     }  # fmt: skip
     text = render(whole, training, books, name="tiny")
+    begun = render(whole, training | {"begun_with": "f" * 64}, books, name="tiny", begun_with="second")
+    assert f"earlier model (fingerprint `{'f' * 16}`, `pellucid reproduce second`)" in begun and "Begun with" not in text
     for path, bits in numbers["bits_per_byte"].items():
         assert f"| {Path(path).stem if path != 'all' else 'all five'} | {bits:.4f} | {bits:.4f} |" in text
     scores = {name: score for part in numbers["families"].values() for name, score in part.items()}
@@ -122,12 +126,48 @@ def test_the_manifest_names_books_and_commands(
     training, books = (
         json.loads(file.read_text(encoding="utf-8")) for file in (tmp_path / "m" / "training.json", recipe_data / DATA)
     )
+    made = manifest.entry(training, books, fingerprint=fingerprint(load(tmp_path / "m")), compact=True)
     file = tmp_path / "recipes.json"
-    file.write_text(json.dumps({"tiny": manifest.entry(training, books, compact=True)}), encoding="utf-8")
     monkeypatch.setattr(reproduce, "RECIPES", file)
+    file.write_text(json.dumps(manifest.with_entry({}, "tiny", made)), encoding="utf-8")
     recipe = reproduce.model_recipe("tiny")
     assert len(recipe.books) == 3 + 5 + 16 and dict(recipe.seeds) == {"data": books["seed"], "run": training["seed"]}
     assert reproduce.check_corpus(recipe, recipe_corpus).is_whole
     commands = list(reproduce.commands_for(recipe, "C", "O"))
     assert commands[0].endswith("prepare C --out O/data") and "--tokens 512" in commands[1] and "--tokens 256" in commands[2]
     assert commands[3].endswith("--storage int4 --compact") and all("{" not in command for command in commands)
+
+
+def test_a_model_begun_with_another_keeps_its_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(books: str, number: int, begun_with: str | None = None) -> dict[str, Any]:
+        training = asdict(Settings(config={"name": "tiny"}, data="", tokenizer="t", begun_with=begun_with))
+        data = {"seed": 1, "books": [dict.fromkeys(("path", "title", "author", "part", "sha256"), books)]}
+        training |= {"tokens": 9, "storage": "int8"}
+        return manifest.entry(training, data, fingerprint=f"model {number}", compact=False, begun_with=begun_with)
+
+    entries: dict[str, Any] = {}
+    for name, made, keep_as in (
+        ("default", of("a", 1), None),
+        ("small", of("b", 2), None),
+        ("default", of("b", 3, "first"), "first"),
+        ("default", of("b", 4, "second"), "second"),
+    ):  # fmt: skip
+        entries = manifest.with_entry(entries, name, made, keep_as=keep_as)
+    assert set(entries) == {"first", "small", "second", "default"}
+    assert [("books" in entries[name], entries[name].get("books_of")) for name in ("small", "second", "default")] == [
+        (True, None), (False, "small"), (False, "small"),
+    ]  # fmt: skip
+    file = tmp_path / "recipes.json"
+    file.write_text(json.dumps(entries), encoding="utf-8")
+    monkeypatch.setattr(reproduce, "RECIPES", file)
+    found = {name: reproduce.model_recipe(name) for name in entries}
+    assert {name: (one.fingerprint, one.books[0].path) for name, one in found.items()} == {
+        "first": ("model 1", "a"), "small": ("model 2", "b"), "second": ("model 3", "b"), "default": ("model 4", "b"),
+    }  # fmt: skip
+    assert found["default"].commands[0].startswith("pellucid reproduce second --corpus")
+    assert manifest.name_of("model 1", entries) == "first"
+    with pytest.raises(ValueError, match="has no entry of the model"):
+        manifest.name_of("another", entries)
+    for name, keep_as in (("default", "small"), ("none", "new")):
+        with pytest.raises(ValueError, match="cannot be kept"):
+            manifest.with_entry(entries, name, of("a", 5), keep_as=keep_as)

@@ -38,13 +38,15 @@ class ModelRecipe:
     """How a model was made.
 
     Attributes:
-        model: its name in the package. books: of all parts, in the order in which they are read.
+        model: its name in the package. fingerprint: of its config and weights (`pellucid.gpt.fingerprint`).
+        books: of all parts, in the order in which they are read.
         seeds: by what they are of. commands: in order, with {corpus} and {out} for the folders of books and of results, {train}
             for the paths of the books that are trained on, {held_out} for `--held-out` and the path of each test book.
         notes: what else is to be known, a sentence each.
     """
 
     model: str
+    fingerprint: str
     books: tuple[RecipeBook, ...]
     seeds: Mapping[str, int]
     commands: tuple[str, ...]
@@ -53,7 +55,8 @@ class ModelRecipe:
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
         return {
-            "model": self.model, "seeds": dict(self.seeds), "commands": list(self.commands), "notes": list(self.notes),
+            "model": self.model, "fingerprint": self.fingerprint, "seeds": dict(self.seeds),
+            "commands": list(self.commands), "notes": list(self.notes),
             "books": [{name: getattr(book, name) for name in RecipeBook.__slots__} for book in self.books],
         }  # fmt: skip
 
@@ -86,11 +89,15 @@ def model_recipe(model: str) -> ModelRecipe:
     if model not in recipes:
         raise PellucidError(f"no recipe is kept for {shown(model)}: name one of {', '.join(sorted(recipes.values))}")
     fields = Fields(recipes.value(model), f"{RECIPES}, {model}")
+    listed = fields
+    if "books_of" in fields:  # another model's: the same list is written once
+        other = fields.text("books_of")
+        listed = Fields(recipes.value(other), f"{RECIPES}, {other}")
     return ModelRecipe(
-        model=model,
+        model=model, fingerprint=fields.text("fingerprint"),
         books=tuple(
-            RecipeBook(**{name: Fields(book, fields.where).text(name) for name in RecipeBook.__slots__})
-            for book in fields.list("books")
+            RecipeBook(**{name: Fields(book, listed.where).text(name) for name in RecipeBook.__slots__})
+            for book in listed.list("books")
         ),
         seeds={name: Fields(fields.value("seeds"), fields.where).integer(name) for name in fields.value("seeds")},
         commands=tuple(fields.list("commands")), notes=tuple(fields.list("notes")),

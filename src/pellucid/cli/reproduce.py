@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     for part in ("train", "validation", "test"):
         count = sum(book.part == part for book in recipe.books)
         print(tr("{part}: {books}", part=part, books=counted(count, "book")), file=out)
+    print(tr("fingerprint: {fingerprint}", fingerprint=recipe.fingerprint), file=out)
     seeds = ", ".join(f"{name} {seed}" for name, seed in recipe.seeds.items())
     print(tr("seeds: {seeds}", seeds=seeds), file=out)
     for note in recipe.notes:

@@ -94,7 +94,10 @@ def model_words(info: RecordInfo, learned: Mapping[str, Learned]) -> str:
     if shape["name"]:
         size = tr("{size}: the shape {name}", size=size, name=shape["name"])
     if info["model"] == DEFAULT_FINGERPRINT:
-        return tr("the embedded model ({size}), which comes with Pellucid and was trained before on old stories", size=size)
+        return tr(
+            "the embedded model ({size}), which comes with Pellucid and was trained before on old stories and small tasks",
+            size=size,
+        )  # fmt: skip
     found = learned.get(info["model"])
     if found is None:
         return tr("a model ({size}) of which this record does not say what it was trained on", size=size)
