@@ -71,16 +71,24 @@ def _details(
         )
     yield (
         f"- **Training**: {training['tokens']:,} tokens; of every 20 windows {20 - sum(share.values())} of books, "
-        f"{share['tasks']} of tasks, {share['markup']} of descriptions with code. Muon for matrices of blocks, AdamW for the "
-        f"rest, peak rate "
-        f"{training['learning_rate']:g}, {training['batch']} windows a step, {_schedule(training)}; products in "
-        f"{training['dtype']}. Averaged weights ({training['average']:g} a step). Seed {training['seed']}."
+        f"{share['tasks']} of tasks, {share['markup']} of descriptions with code{_eot(training)}. Muon for matrices "
+        f"of blocks, AdamW for the rest, peak rate {training['learning_rate']:g}, {training['batch']} windows a step, "
+        f"{_schedule(training)}; products in {training['dtype']}. Averaged weights ({training['average']:g} a step). "
+        f"Seed {training['seed']}."
     )
     yield (
         f"- **Text**: {_count(books, 'train')} books to train on ({books['train_bytes'] / 1e6:.1f} MB, "
         f"{books['train_tokens']:,} tokens), {_count(books, 'validation')} to choose between recipes, "
         f"{_count(books, 'test')} to measure the result."
     )
+
+
+def _eot(training: dict[str, Any]) -> str:
+    """When windows of tasks and code began with end-of-text."""
+    if training.get("eot_from") is None:
+        return ""
+    when = f" from token {training['eot_from']:,} on" if training["eot_from"] else ""
+    return f" ({'both' if training['markup'] else 'tasks'} begin with end-of-text{when})"
 
 
 def _schedule(training: dict[str, Any]) -> str:

@@ -36,6 +36,8 @@ def entry(
         f"--micro-batch {training['micro_batch']} --learning-rate {training['learning_rate']:g} "
         f"--warmup-tokens {training['warmup_tokens']} --dtype {training['dtype']}"
     )
+    if training.get("eot_from") is not None:
+        settings += f" --eot-from {training['eot_from']}"
     flat = training["decay_from"] or training["tokens"]
     commands = [f"pellucid reproduce {begun_with} --corpus {{corpus}} --out {{out}}/begun --run"] if begun else []
     commands += [

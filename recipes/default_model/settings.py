@@ -32,6 +32,7 @@ class Settings:
         data: the folder that `prepare` made. tokenizer: the fingerprint of its tokenizer.
         begun_with: fingerprint of the model whose weights it began with; None: it began with random ones.
         tasks, markup: windows of every 20 (`windows.Shares`).
+        eot_from: tokens from which windows of tasks and code begin with end-of-text (`windows.Mixture`); None: they never do.
         batch, micro_batch: windows of a step, and of these at once.
         learning_rate: the flat one. warmup_tokens: over which it rises linearly.
         decay_from, decay_tokens: where the linear fall to `final_fraction` begins and how long it is; None: it has not been
@@ -49,6 +50,7 @@ class Settings:
     seed: int = 1
     tasks: int = 4
     markup: int = 1
+    eot_from: int | None = None
     batch: int = 32
     micro_batch: int = 2
     learning_rate: float = 2e-3

@@ -75,8 +75,9 @@ class Run:
             self.model, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=settings.betas, dtype=self.dtype
         )
         self.mixture = Mixture.open(
-            data, config.n_ctx, shares=Shares(tasks=settings.tasks, markup=settings.markup), seed=settings.seed
-        )
+            data, config.n_ctx, shares=Shares(tasks=settings.tasks, markup=settings.markup), seed=settings.seed,
+            eot_from=settings.eot_from,
+        )  # fmt: skip
         self.corpus = open_corpus(data / "prose", verify=False)
         self.step = self.tokens = 0
         if (found := checkpoints.newest(folder)) is not None:
@@ -293,7 +294,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="default 1, or as before")
     for name in ("learning-rate", "weight-decay"):
         parser.add_argument(f"--{name}", type=float)
-    for name in ("seed", "tasks", "markup", "batch", "micro-batch", "warmup-tokens", "evaluate-every"):
+    for name in ("seed", "tasks", "markup", "eot-from", "batch", "micro-batch", "warmup-tokens", "evaluate-every"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--no-evaluation", action="store_true", help="no evaluation during training")
     chosen = parser.parse_args()
@@ -320,6 +321,7 @@ def main() -> None:
             "seed",
             "tasks",
             "markup",
+            "eot_from",
             "batch",
             "micro_batch",
             "warmup_tokens",

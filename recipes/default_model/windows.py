@@ -2,7 +2,9 @@
 
 Of every 20 windows some are prose, some tasks and the rest descriptions with code; their order is drawn anew for each 20.
 Prose is cut from the books joined end to end, in an order that is drawn anew for each pass through them. A window of tasks or
-code holds groups of examples, each followed by end-of-text, up to its last token; no group is used again.
+code holds groups of examples, each followed by end-of-text, up to its last token; no group is used again. From a number of
+tokens that may be chosen (`eot_from`) such a window also begins with end-of-text: prose begins anywhere in a book, so a model
+then continues a prompt without end-of-text before it as prose, where otherwise it takes one in five for the start of a task.
 """
 
 from collections.abc import Callable
@@ -99,19 +101,22 @@ class Mixture:
         prose: windows of books.
         lexicon: what task windows are filled with.
         tokenizer: its end-of-text follows each group.
+        eot_from: training tokens before the first window whose tasks or code begin with end-of-text; None: no window's do.
     """
 
-    def __init__(self, prose: Prose, lexicon: Lexicon, tokenizer: Tokenizer, *, shares: Shares, seed: int) -> None:
+    def __init__(
+        self, prose: Prose, lexicon: Lexicon, tokenizer: Tokenizer, *, shares: Shares, seed: int, eot_from: int | None = None
+    ) -> None:
         self.prose, self.lexicon, self.tokenizer = prose, lexicon, tokenizer
-        self.shares, self.seed, self.n_ctx = shares, seed, prose.n_ctx
+        self.shares, self.seed, self.n_ctx, self.eot_from = shares, seed, prose.n_ctx, eot_from
 
     @classmethod
-    def open(cls, data: Path, n_ctx: int, *, shares: Shares, seed: int) -> Self:
+    def open(cls, data: Path, n_ctx: int, *, shares: Shares, seed: int, eot_from: int | None = None) -> Self:
         """The mixture of a folder that `prepare` made."""
         corpus = open_corpus(data / "prose", verify=False)
         lengths = [entry["tokens"] for entry in corpus.documents() if entry["part"] == "train"]
         prose = Prose(corpus.train, lengths, n_ctx, seed=seed)
-        return cls(prose, Lexicon.load(data), Tokenizer.load(data), shares=shares, seed=seed)
+        return cls(prose, Lexicon.load(data), Tokenizer.load(data), shares=shares, seed=seed, eot_from=eot_from)
 
     def kind(self, i: int) -> tuple[str, int]:
         """("prose", "tasks" or "markup", how many windows of that kind come before window i)."""
@@ -130,7 +135,8 @@ class Mixture:
         kind, number = self.kind(i)
         if kind == "prose":
             return self.prose.window(number)
-        ids: list[int] = []
+        begins = self.eot_from is not None and i * self.n_ctx >= self.eot_from
+        ids: list[int] = [self.tokenizer.eot] if begins else []
         for group in self.groups(kind, number):
             ids += [*self.tokenizer.encode(group.text), self.tokenizer.eot]
         return np.array(ids[: self.n_ctx + 1], dtype=np.int64)

@@ -103,8 +103,9 @@ def test_the_card_states_what_was_measured(
     assert text.count(". `") == 2 * 2 * 3  # both models' samples, each in a line
     assert all(f"*{book['title']}*" in text for book in books["books"])
     assert f"{training['tokens']:,} tokens; of every 20 windows 15 of books" in text and "linear fall to 10%; products" in text
-    stopped = render(whole, training | {"tokens": 700}, books, name="tiny", titles=False)
+    stopped = render(whole, training | {"tokens": 700, "eot_from": 512}, books, name="tiny", titles=False)
     assert "a linear fall to 10% at token 768, before which it was stopped" in stopped
+    assert "descriptions with code (both begin with end-of-text from token 512 on)." in stopped and "end-of-text" not in text
     assert set(numbers["bits_per_byte"]) == {*TEST, "all"}
     assert clear_gains({"a": {"gain": 1, "gain_interval": 0.5}, "b": {"gain": 1, "gain_interval": 1.5}}) == ["a"]
 

@@ -179,6 +179,16 @@ def test_a_window_decodes_to_its_groups(recipe_data: Path) -> None:
         assert groups[-1].text.startswith(texts[-1]) or texts[-1] == ""
 
 
+@given(eot_from=st.none() | st.integers(0, 90 * 64), i=st.integers(0, 100))
+def test_windows_of_tasks_begin_with_end_of_text_from_a_token_on(recipe_data: Path, eot_from: int | None, i: int) -> None:
+    shares = Shares(tasks=4, markup=1)
+    mixed, before = (Mixture.open(recipe_data, 64, shares=shares, seed=3, eot_from=at) for at in (eot_from, None))
+    found, expected = mixed.window(i), before.window(i)
+    if eot_from is not None and i * 64 >= eot_from and mixed.kind(i)[0] != "prose":
+        expected = np.array([mixed.tokenizer.eot, *expected[:-1]])
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_what_the_release_was_trained_on_has_not_changed() -> None:
     """A new digest means that a resumed run would see other windows: begin a new run then, and tell so in the recipe."""
     digest = hashlib.sha256()
