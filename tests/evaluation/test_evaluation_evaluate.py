@@ -103,7 +103,7 @@ def test_a_killed_evaluation_goes_on_and_gives_the_same(model: pellucid.GPT, tmp
     log.write_bytes(written.replace(b'"output": "', b'"output": "kept ', 1))
     reports = list[str]()
     pellucid.evaluate(model, tasks, shots=(0, 2), orders=2, out=tmp_path / "e", report=reports.append)
-    assert b'"kept ' in log.read_bytes()  # what is there is not asked again, what is new comes after it
+    assert b'"kept ' in log.read_bytes()  # a line that is there is not measured again; new ones are appended
     assert "free, 2 shots: 20 samples, 10 of them kept from before" in reports
     ids = model.require_tokenizer().encode(text.read_text(encoding="utf-8"))
     (found,) = whole.texts

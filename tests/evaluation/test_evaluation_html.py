@@ -104,7 +104,7 @@ def test_code_is_scored_as_trees() -> None:
     assert (same["html_match"], same["html_f1"], same["html_valid"], same["exact_match"]) == (1, 1, 1, 0)
     assert (other["html_match"], other["html_f1"], other["html_valid"]) == (0, pytest.approx(2 * 2 / 5), 1)
     assert (broken["html_match"], broken["html_f1"], broken["html_valid"]) == (0, 0, 0)
-    with pytest.raises(PellucidError, match="t, query 1: the answer '<p>b' is no HTML that is closed"):
+    with pytest.raises(PellucidError, match="t, query 1: the answer '<p>b' is not HTML with closed tags"):
         Task(name="t", queries=[Query(prompt="a", answers=("<p>b",))], compare="html")
     with pytest.raises(PellucidError, match="compared as text or html, not 'xml'"):
         Task(name="t", queries=[query], compare="xml")  # type: ignore[arg-type]

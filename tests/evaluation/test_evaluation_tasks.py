@@ -93,7 +93,7 @@ def test_tasks_are_found_by_name_and_group() -> None:
     own = Task(name="mine", queries=[Query(prompt="a", answers=("b",))])
     assert find_tasks([own, "reversed_words"])[0] is own
     for given, said in (
-        ("sums", "no task is called 'sums'"), ([], "name a task"), (3, "not 3"), ("none.jsonl", "no such file"),
+        ("sums", "no task is called 'sums'"), ([], "name at least one task"), (3, "not 3"), ("none.jsonl", "no such file"),
         ("reversed_words,reversed_words", "two tasks are called"), ("none.txt", "no such file"),
     ):  # fmt: skip
         with pytest.raises(PellucidError, match=said):
@@ -141,7 +141,7 @@ def test_queries_may_bring_their_examples(tmp_path: Path) -> None:
     assert texts[:2] == ["Do:\na b = b a\na b = b a\nc d ="] * 2
     assert texts[2:] == ["Opposite:\n\nQ: a b\nA: b a\n\nQ: a b\nA: b a\n\nQ: hot\nA:"] * 2
     assert [task.stops(query) for query in task.queries] == [("\n",), ("\n\n", "\n")]
-    with pytest.raises(PellucidError, match="3 shots need as many examples, and query 1 brings 2"):
+    with pytest.raises(PellucidError, match="3 shots need as many examples, and query 1 has 2 of its own"):
         draw_examples(task, 0, 3, 0, 0)
     with pytest.raises(PellucidError, match="some queries have examples of their own and others none"):
         Task(name="t", queries=[*task.queries, Query(prompt="a", answers=("b",))])
@@ -174,9 +174,9 @@ WRONG = [
     ([GOOD, {**GOOD, "completion": "\n"}], "line 2: an answer must be text"),
     ([{"prompt": "a\nb", "completion": "b"}], "line 1: .*ends an answer"),
     ([GOOD, {**GOOD, "completion": []}], "line 2: completion must be"),
-    ([{**GOOD, "choices": ["b"]}], "line 1: one choice is none"),
+    ([{**GOOD, "choices": ["b"]}], "line 1: there is only one choice"),
     ([{**GOOD, "choices": ["b", "b"]}], "line 1: .*there twice"),
-    ([{**GOOD, "choices": ["c", "d"]}], "line 1: the right answer 'b' is none of"),
+    ([{**GOOD, "choices": ["c", "d"]}], "line 1: the right answer 'b' is not one of"),
     ([{**GOOD, "choices": ["b", " "]}], "line 1: an answer must be text"),
     ([TWO, GOOD], "line 2: it has no choices"),
     ([GOOD, TWO], "line 2: it has choices"),

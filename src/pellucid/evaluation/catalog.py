@@ -1,4 +1,4 @@
-"""Tasks by what a user names: one of the paper's or a family of the recipe's, a group of them, or a file. No torch here."""
+"""Finds the tasks that a user names: a task or a group of tasks of the package, or a file. No torch here."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,15 +17,15 @@ AnyTask = Task | TextTask
 
 
 def find_tasks(given: object, *, seed: int = 0) -> list[AnyTask]:
-    """The tasks that are meant, in order.
+    """The named tasks, in the order given.
 
     Args:
         given: one or several of: a name in `NAMES` or `GROUPS`, several joined by commas, the path of a file (.jsonl: queries
             as in `task_file`; .txt: a text, for its perplexity), or a task.
-        seed: from which the paper's tasks are made.
+        seed: of the paper's tasks, which are generated from it.
 
     Raises:
-        PellucidError: no such task or file, a file that holds none, or two tasks of one name.
+        PellucidError: no such task or file, a file without a task, or two tasks of one name.
     """
     single = isinstance(given, str | Path | Task | TextTask)
     if not single and not isinstance(given, Iterable):
@@ -36,7 +36,7 @@ def find_tasks(given: object, *, seed: int = 0) -> list[AnyTask]:
         for part in parts:
             found += _tasks(part, seed)
     if not found:
-        raise PellucidError(f"name a task at least: {_known()}")
+        raise PellucidError(f"name at least one task: {_known()}")
     names = [task.name for task in found]
     if twice := [name for name in names if names.count(name) > 1]:
         raise PellucidError(f"two tasks are called {twice[0]}: name each once, or give the files other names")

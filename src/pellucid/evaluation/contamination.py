@@ -1,9 +1,9 @@
-"""Contamination: queries of which a stretch of words is in the training text (appendix C of the GPT-3 paper). No torch here.
+"""Contamination: queries that share an n-gram of words with the training text (appendix C of the GPT-3 paper). No torch here.
 
 Words are lower case, delimited by white space and without punctuation. A query is its prompt with the right answer, and it is
-dirty if N words in a row of it are in one document. N is the length in words that 5 % of the task's queries fall below, at
-least 8 and at most 13; a query of fewer words cannot be told. A stretch that is in more than 10 documents is boilerplate, and
-counts for nothing.
+dirty if N consecutive words of it are in one document. N is the length in words that 5 % of the task's queries fall below, at
+least 8 and at most 13; a query of fewer words than N cannot be checked. An n-gram that is in more than 10 documents is
+boilerplate and is ignored.
 """
 
 import string
@@ -24,7 +24,7 @@ from pellucid.text.tokenizer import Tokenizer
 
 
 SHORTEST, LONGEST = 8, 13  # words
-SHARE = 0.05  # of the queries, which may be shorter than N
+SHARE = 0.05  # of the queries: so many may be shorter than N
 BOILERPLATE = 10  # documents
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _BLOCK = 1 << 20  # tokens read at a time
@@ -35,9 +35,9 @@ class Overlap:
     """Which queries of a task are in a text.
 
     Attributes:
-        length: N, in words. queries: how many were looked for.
-        dirty: the numbers of those that are there, from 0. too_short: of those of fewer words than N.
-        boilerplate: how many stretches were in too many documents to count.
+        length: N, in words. queries: how many were checked.
+        dirty: the numbers, from 0, of the queries that share an n-gram with the text. too_short: of those shorter than N.
+        boilerplate: how many n-grams of the queries were ignored, being in more than `BOILERPLATE` documents.
     """
 
     task: str
@@ -50,10 +50,10 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contamination:
-    """An overlap, and a metric on all queries and on those that are not in the text.
+    """An overlap, and the mean of a metric over all queries and over the clean ones, which are not in the text.
 
     Attributes:
-        clean_score: None where no query is left.
+        score: over all queries. clean_score: over those that are not dirty; None where there are none.
     """
 
     overlap: Overlap
@@ -63,16 +63,17 @@ class Contamination:
     clean_score: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """Plain values for JSON."""
         values = asdict(self)
         overlap: dict[str, Any] = values.pop("overlap")
         return overlap | values
 
 
 def training_documents(path: str | Path, *, report: Callable[[str], None] = lambda line: None) -> Iterator[str]:
-    """The documents that a run was trained on; or those of a text file or a folder of them.
+    """The documents that a run was trained on, or those of a text file or a folder.
 
     Args:
+        path: of the run, the file or the folder.
         report: called with a line about each file of a folder that is not read.
 
     Raises:
@@ -88,9 +89,9 @@ def training_documents(path: str | Path, *, report: Callable[[str], None] = lamb
 
 
 def _of_corpus(folder: Path) -> Iterator[str]:
-    """Documents, from the training side's tokens, each of which ends with end-of-text."""
+    """The training documents of a corpus, decoded; each ends with end-of-text."""
     tokens, tokenizer = open_corpus(folder, verify=False).train, Tokenizer.load(folder)
-    begun = list[int]()  # of a document whose end is in a later block
+    begun = list[int]()  # tokens of a document whose end is in a later block
     for first in range(0, len(tokens), _BLOCK):
         block, begin = tokens[first : first + _BLOCK], 0
         for end in np.flatnonzero(block == tokenizer.eot).tolist():
@@ -102,10 +103,10 @@ def _of_corpus(folder: Path) -> Iterator[str]:
 
 
 def overlaps(tasks: Sequence[Task], documents: Iterable[str], *, queries: int | None = None) -> list[Overlap]:
-    """The overlap of each task with some documents, which are read once.
+    """The overlap of each task with the documents, which are read once.
 
     Args:
-        queries: the first so many of each task; None: all.
+        queries: how many of each task are checked, the first ones; None: all.
     """
     words = [[words_of(query_text(query)) for query in task.queries[:queries]] for task in tasks]
     lengths = [length_of([len(some) for some in each]) for each in words]
@@ -131,12 +132,12 @@ def _overlap(name: str, length: int, queries: Sequence[Sequence[str]], counts: M
 
 
 def words_of(text: str) -> list[str]:
-    """Its words: lower case, without punctuation; what is nothing but punctuation is no word."""
+    """The words of a text: lower case, without punctuation."""
     return text.lower().translate(_PUNCTUATION).split()
 
 
 def query_text(query: Query) -> str:
-    """What of a query is looked for."""
+    """The part of a query that is looked for: its prompt and the right answer."""
     return f"{query.prompt} {query.answers[0]}"
 
 
@@ -146,5 +147,5 @@ def length_of(lengths: Sequence[int]) -> int:
 
 
 def grams(words: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
-    """All stretches of so many words."""
+    """All n-grams of `length` words."""
     return zip(*(words[start:] for start in range(length)), strict=False)

@@ -17,7 +17,7 @@ from pellucid.evaluation.intervals import bootstrap
 from pellucid.evaluation.measure import BATCH, Examiner
 from pellucid.evaluation.metrics import metrics_of
 from pellucid.evaluation.perplexity import TextScore, TextTask, windows
-from pellucid.evaluation.samples import FINETUNED, SAMPLES, SampleLog, asked, open_log, read_said, said
+from pellucid.evaluation.samples import FINETUNED, SAMPLES, SampleLog, open_log, read_result, request_fields, result_fields
 from pellucid.evaluation.scores import ScoreCell, Scores, ShotsDifference
 from pellucid.evaluation.shots import Sample, samples_of
 from pellucid.evaluation.task import Task
@@ -44,22 +44,21 @@ def evaluate(
 ) -> Scores:  # fmt: skip
     """The scores of a model on tasks, by the metrics of the GPT-3 paper.
 
-    All prompts are made before the model is asked anything, so that what is wrong with a task is said at once.
+    All prompts are made before the model computes anything, so that errors in a task are reported at once.
 
     Args:
         tasks: one or several of: names ("arithmetic", "words", "two_digit_addition" ...), paths of .jsonl files (queries,
             `evaluation.task_file`) and .txt files (a text's perplexity and bits per byte), `evaluation.task.Task`s.
-        shots: numbers of examples in the prompt; those that do not fit into the context are left out, and counted.
-        queries: at most so many of each task, the first; None: all.
-        orders: draws of examples for each query, where there are examples.
+        shots: numbers of examples in the prompt. Examples that do not fit into the context are left out, and counted.
+        queries: how many of each task at most, the first ones; None: all.
+        orders: how many times examples are drawn for each query, where there are examples.
         seed: of the paper's tasks, of the examples that are drawn, and of the intervals.
-        out: a folder for every sample (samples.jsonl), the scores, their table and chart. Samples that it has are not asked
-            again.
-        contamination: a run, or its training text: which queries are in it, and the scores without them.
-        finetuned: the same model fine-tuned on the tasks' examples, which is asked without any in the prompt: its scores stand
-            beside those of the others, and what it gains over the most examples, query by query. Its samples are in
-            `out`/finetuned.
-        report: called with a line about each part that is done.
+        out: a folder for every sample (samples.jsonl), the scores, their table and chart. Samples that are in it are not
+            measured again.
+        contamination: a run, or its training text: finds the queries that are in it, and adds the scores without them.
+        finetuned: the same model fine-tuned on the tasks' examples. It is asked without examples in the prompt; the result has
+            its scores, and its gain over the model with the most examples, query by query. Its samples are in `out`/finetuned.
+        report: called with a line of progress after each task and number of examples.
 
     Raises:
         PellucidError: a model without a tokenizer, no such task, a bad line of a file, fewer examples than shots, a query that
@@ -76,7 +75,7 @@ def evaluate(
     found = find_tasks(tasks, seed=seed)
     documents = None if contamination is None else training_documents(contamination, report=report)
     with inference_mode(model):
-        # One runner for all: a model's own calls make one each time, which packs the weights again.
+        # One runner for all samples: the model's own methods make a new one at each call, which packs the weights again.
         asked_model = TextGenerator(model.make_runner(), model.tokenizer)
         parts = _samples(found, asked_model, numbers, orders, queries, seed)
         overlap = [] if documents is None else overlaps(_with_queries(found), documents, queries=queries)
@@ -85,7 +84,7 @@ def evaluate(
         texts = list[TextScore]()
         with open_log(folder, fingerprint(model)) as log:
             for sample in chain.from_iterable(parts.values()):
-                log.find(sample.key, asked(sample))  # what does not go together is said before anything is computed
+                log.find(sample.key, request_fields(sample))  # raises for another request before anything is computed
             examiner = Examiner(asked_model)
             for task in found:
                 if isinstance(task, TextTask):
@@ -156,16 +155,16 @@ def _samples(
 
 
 def _ask(samples: Sequence[Sample], examiner: Examiner, log: SampleLog, report: Callable[[str], None]) -> Values:
-    """Measures the samples that the log does not have -> each metric's (Q, O) values."""
-    before = [log.find(sample.key, asked(sample)) for sample in samples]
-    measured = {sample.key: read_said(line, sample) for sample, line in zip(samples, before, strict=True) if line is not None}
+    """Measures the samples that are not in the log, and logs them. Returns the (Q, O) values of each metric."""
+    before = [log.find(sample.key, request_fields(sample)) for sample in samples]
+    measured = {sample.key: read_result(line, sample) for sample, line in zip(samples, before, strict=True) if line is not None}
     new = [sample for sample in samples if sample.key not in measured]
     for first in range(0, len(new), BATCH):
         batch = new[first : first + BATCH]
         for sample, result in zip(batch, examiner.measure(batch), strict=True):
             counts = {"examples": len(sample.prompt.examples), "dropped": len(sample.prompt.dropped)}
             metrics = metrics_of(sample.query, result, sample.task.compare)
-            log.add(sample.key, asked(sample) | counts | said(result) | {"metrics": metrics})
+            log.add(sample.key, request_fields(sample) | counts | result_fields(result) | {"metrics": metrics})
             measured[sample.key] = result
     orders = 1 + max(sample.order for sample in samples)
     rows = [metrics_of(sample.query, measured[sample.key], sample.task.compare) for sample in samples]
@@ -186,7 +185,7 @@ def _cells(task: Task, by_shots: dict[int, Values], parts: dict[tuple[str, int],
 
 
 def _differences(task: Task, by_shots: dict[int, Values], seed: int) -> list[ShotsDifference]:
-    """Few-shot minus zero-shot, query by query, where both were asked for."""
+    """Few-shot minus zero-shot, query by query; [] without zero-shot scores."""
     if 0 not in by_shots:
         return []
     return [
@@ -209,7 +208,7 @@ def _encoded(task: TextTask, model: GenerationMixin) -> list[int]:
 def _read_text(
     task: TextTask, ids: Sequence[int], model: GenerationMixin, log: SampleLog, report: Callable[[str], None]
 ) -> TextScore:
-    """A text, window by window."""
+    """The loss of a text, window by window; windows that are in the log are not computed again."""
     nats = 0.0
     for number, (context, predicted) in enumerate(windows(ids, model.config.start_id, model.config.n_ctx)):
         key, question = (task.name, 0, 0, number), {"context": context, "predicted": predicted}
@@ -223,7 +222,7 @@ def _read_text(
 
 
 def _contamination(overlap: Overlap, by_shots: dict[int, Values]) -> Contamination:
-    """The first metric with the most examples, on all queries and on those that are not in the text."""
+    """The task's first metric, with the most examples, over all queries and over those that are not in the text."""
     shots = max(by_shots)
     metric, values = next(iter(by_shots[shots].items()))
     clean = np.delete(values, overlap.dirty, axis=0)

@@ -1,13 +1,13 @@
-"""The task families of the default model's recipe, by which few-shot learning of small models is measured. No torch here.
+"""The task families of the default model's recipe, which measure few-shot learning of small models. No torch here.
 
 A family is a kind of task whose rule is drawn anew for each query: which words mean which label, how many letters, which
-constant is added. Only the query's own eight examples (and, in a third of the queries, a description) tell the rule, so a model
-cannot know the answer but from its prompt. The recipe's training windows hold groups of 65 families; eight families are held
-out of training, and twelve pairs of element and colour of `markup`, descriptions with code. No group here is one of a training
-window: the draws are others.
+constant is added. Only the query's own eight examples (and, in a third of the queries, a description) state the rule, so a
+model can learn the answer from its prompt alone. The recipe trains on 65 of these families and on `markup`, descriptions with
+code; it holds out eight families, and twelve pairs of element and colour of `markup`. The groups of examples here were drawn
+apart from those of the training windows.
 
-The queries lie in the package as `recipes.default_model.task_file` wrote them, 40 a family. What they are made of: words and
-names written for them, and frequent words and short sentences of the recipe's books, which are in the public domain.
+The package has 40 queries a family, as `recipes.default_model.task_file` wrote them. They are made of words and names written
+for them, and of frequent words and short sentences of the recipe's books, which are in the public domain.
 """
 
 import json
@@ -21,7 +21,8 @@ from pellucid.files import reading
 
 FAMILIES = Path(__file__).parent.parent / "assets" / "families.jsonl.bz2"
 HELD_OUT = ("parity_label", "swap_first_two", "surround", "initials", "times_constant", "ing_forms", "who_has", "older")
-# In the order of the recipe's Zipf law (a choice): first what only examples can tell, then what language and numbers tell.
+# The most frequent in training first, by the recipe's Zipf law. The order is a choice: first the families whose rule only
+# examples can show, then those where knowing the language or the numbers helps.
 TRAINED = (
     "category_label", "lookup", "invented_language", "opposites", "plurals", "past_forms", "gave", "copy", "add", "where",
     "pick", "add_constant", "reverse", "which_colour", "substitution", "category_name", "add_word", "letter_of_word",
@@ -33,7 +34,7 @@ TRAINED = (
     "zip_lists", "count_letter", "person", "three_operations", "story_sum",
 )  # fmt: skip
 MARKUP, MARKUP_HELD_OUT = "markup", "markup_held_out"
-FREQUENT = 12  # of `TRAINED`, the first so many are measured where all would take too long
+FREQUENT = 12  # how many of `TRAINED`, the first ones, are measured where all would take too long
 GROUPS: dict[str, tuple[str, ...]] = {
     "families_held_out": HELD_OUT, "families_frequent": TRAINED[:FREQUENT], "families_trained": TRAINED,
     "families_markup": (MARKUP, MARKUP_HELD_OUT),

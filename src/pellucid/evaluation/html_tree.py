@@ -21,10 +21,10 @@ _MARK = "react:"  # before the text of a style object, where it has become an at
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """A tag with what it holds.
+    """A tag with its attributes and what is inside it.
 
     Attributes:
-        attributes: (name, value) pairs in the order of their names; a style is its declarations, joined again.
+        attributes: (name, value) pairs sorted by name; the value of a style is its declarations in CSS, sorted.
         children: elements and texts.
     """
 
@@ -34,25 +34,24 @@ class Element:
 
 
 def parse(text: str) -> tuple[Element, ...] | None:
-    """The elements of a text; None where it holds none, text outside of them, or a tag that is not closed in its place."""
+    """The elements of a text; None where there are none, text is outside of them, or a tag is not closed in its place."""
     reader = _TreeReader()
     try:
         reader.feed(_OBJECT.sub(lambda found: f'="{_MARK}{html.escape(found[1])}"', text))
         reader.close()
-    except (AssertionError, ValueError):  # html.parser on some markup declarations
+    except (AssertionError, ValueError):  # what html.parser raises for some markup declarations
         return None
     if reader.broken or len(reader.open) != 1 or reader.rawdata:
         return None
     found = reader.open[0].children
-    return tuple(one for one in found if isinstance(one, Element)) if found and not any(
-        isinstance(one, str) for one in found
-    ) else None  # fmt: skip
+    elements = tuple(one for one in found if isinstance(one, Element))
+    return elements if elements and len(elements) == len(found) else None
 
 
 def similarity(text: str, other: str) -> float:
-    """F1 of the parts that two texts have in common, 0 where one of them is no tree.
+    """F1 of the parts that two texts have in common; 0 where one of them does not parse.
 
-    A part is a tag, an attribute or declaration, or a text, each with the tags that it stands in.
+    A part is a tag, an attribute, a declaration or a text, each together with the tags around it.
     """
     trees = parse(text), parse(other)
     if trees[0] is None or trees[1] is None:
@@ -87,7 +86,7 @@ class _Open:
 
 
 class _TreeReader(HTMLParser):
-    """Builds the tree; `open` holds the root, which is no element, and the elements around the place that is read."""
+    """Builds the tree. `open` is a stack: the root, which is no element, then the elements that are not closed yet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,11 +134,11 @@ def _attributes(given: list[tuple[str, str | None]]) -> tuple[tuple[str, str], .
 
 
 def _style(value: str) -> str:
-    """The declarations of a style in the order of their names, as CSS writes them."""
+    """The declarations of a style as CSS writes them, sorted."""
     if value.startswith(_MARK):
         written = value.removeprefix(_MARK)
         if _DECLARATION.sub("", written).strip():
-            return value  # no list of declarations: equal to none
+            return value  # not a list of declarations: kept with its mark, so that it equals no CSS style
         pairs = [(name, _unquoted(found)) for name, found in _DECLARATION.findall(written)]
     else:
         parts = [part.partition(":") for part in value.split(";") if part.strip()]
@@ -148,7 +147,7 @@ def _style(value: str) -> str:
 
 
 def _unquoted(value: str) -> str:
-    """A value of a style object: a number counts pixels, as in React."""
+    """A value of a style object in CSS: a number is in pixels, as in React."""
     if value[:1] in ("'", '"'):
         return value[1:-1]
     return f"{value}px" if value.isdigit() else value

@@ -18,7 +18,7 @@ from pellucid.hashing import mix, mix_array
 
 RESAMPLES = 2_000
 LEVEL = 0.95
-_AT_ONCE = 1 << 22  # values drawn at a time
+_AT_ONCE = 1 << 22  # values drawn at a time, which limits memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,14 +31,18 @@ class Interval:
 
 
 def bootstrap(values: NDArray[np.float64], *, seed: int, resamples: int = RESAMPLES) -> Interval:
-    """The mean of (Q, O) values and its interval."""
+    """The mean of (Q, O) values and its interval.
+
+    Args:
+        seed: of the draws.
+    """
     step = max(1, _AT_ONCE // values.size)
     means = [
         _resampled(values, first, min(first + step, resamples), seed).mean(axis=(1, 2)) for first in range(0, resamples, step)
     ]
     low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     mean = float(values.mean())
-    # Rounding of the same mean summed in another order, as where all values are equal, is no width.
+    # Where all values are equal, a resample's mean may still differ from `mean` by rounding: keep low <= mean <= high.
     return Interval(mean=mean, low=min(float(low), mean), high=max(float(high), mean))
 
 
@@ -52,6 +56,6 @@ def _resampled(values: NDArray[np.float64], first: int, last: int, seed: int) ->
 
 
 def _drawn(first: int, last: int, n: int, key: int) -> NDArray[np.int64]:
-    """Draws number `first` to `last` - 1 of whole numbers below n."""
+    """Draws `first` to `last` - 1 of a sequence of integers, uniform below n."""
     drawn: NDArray[np.uint64] = mix_array(key, np.arange(first, last, dtype=np.int64)) % np.uint64(n)
     return drawn.astype(np.int64)

@@ -1,8 +1,8 @@
-"""What the model is asked for a sample, and what it says. No torch here.
+"""Measures samples: log-probabilities of choices and right answers, and the answers that the model writes. No torch here.
 
 Multiple choice: the log-probability of each choice after the prompt, and after the task's answer context ("Answer:"). Free
-form: the best completion of a beam of width 4 with length penalty 0.6 (section 2.4 of the paper), and the log-probability of
-the right answer, which moves long before an exact match does.
+form: the best completion of a beam search of width 4 with length penalty 0.6 (section 2.4 of the paper), and the
+log-probability of the right answer, which rises long before there are exact matches.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ BATCH = 16  # samples that are scored together
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleResult:
-    """What the model makes of one sample.
+    """What was measured of one sample.
 
     Attributes:
-        logprobs: natural logarithm of the probability of each choice, or of the right answer (the first) in free form.
-        tokens: how many tokens each is.
+        logprobs: natural logarithm of the probability of each choice; in free form of the first right answer alone.
+        tokens: how many tokens each of these has.
         context_logprobs: of each choice after the answer context; () in free form.
         output: what the model wrote; None in multiple choice.
     """
@@ -36,7 +36,7 @@ class SampleResult:
 
 @dataclass(frozen=True, slots=True)
 class Examiner:
-    """Asks a model; what choices get after the answer context is kept.
+    """Measures samples with one model, and keeps the log-probabilities of choices after the answer context.
 
     Args:
         model: with a tokenizer.
@@ -46,7 +46,7 @@ class Examiner:
     _contexts: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def measure(self, samples: Sequence[Sample]) -> list[SampleResult]:
-        """What the model makes of some samples, which are scored together.
+        """The results of some samples, whose log-probabilities are computed in one call.
 
         Raises:
             PellucidError: logits that are not finite.
@@ -85,7 +85,7 @@ class Examiner:
         ).text  # fmt: skip
 
     def _score(self, encoded: Sequence[tuple[list[int], int]]) -> list[tuple[float, int]]:
-        """(log-probability, tokens) of what follows the given place in each text."""
+        """(log-probability, number of tokens) of what follows the given place in each text."""
         if not encoded:
             return []
         scores = self.model.score([ids[:start] for ids, start in encoded], completion=[ids[start:] for ids, start in encoded])

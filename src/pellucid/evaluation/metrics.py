@@ -1,20 +1,21 @@
-"""From what a model said about a sample to numbers: the paper's metrics (section 2.4). No torch here.
+"""The metrics of one sample: the paper's (section 2.4), and comparison of HTML. No torch here.
 
 Multiple choice, 1 where the right choice has the highest:
 - accuracy: log-probability. accuracy_token: log-probability / tokens. accuracy_byte: log-probability / bytes of UTF-8.
 - accuracy_context: log-probability - log-probability after "Answer:", the paper's P(completion | context) /
   P(completion | answer context) of ARC, OpenBookQA and RACE.
-Of equals the first counts, as in lm-eval, whose acc, acc_bytes and (with another context) acc_mutual_info these are.
+Of equal values the first counts, as in lm-eval: accuracy is its acc, accuracy_byte its acc_bytes, and accuracy_context, but for
+the context, its acc_mutual_info.
 
-Free form, the best of all right answers:
+Free form, the best over all right answers:
 - exact_match: the text that was written, without white space around it, is the answer.
-- f1: of the words in common, as SQuAD counts them: lower case, without punctuation and articles. It does not see a minus sign.
+- f1: of the words in common, as SQuAD counts them: lower case, without punctuation and articles. It ignores minus signs.
 
-Free form whose answers are HTML, or React elements (`Task.compare` is "html"), before these two, by `html_tree`:
+Free form whose answers are HTML or React elements (`Task.compare` is "html"), before these two, by `html_tree`:
 - html_match: the trees are equal. html_f1: F1 of the tags, attributes, declarations and texts that they have in common.
-- html_valid: what was written is a tree at all.
+- html_valid: what was written parses.
 
-Both: logprob_token and logprob_byte, the log-probability of the right answer by token and by byte, natural logarithm.
+Both: logprob_token and logprob_byte, the log-probability of the right answer per token and per byte, natural logarithm.
 """
 
 import re
@@ -46,10 +47,13 @@ def metrics_of(query: Query, measured: SampleResult, compare: Compare = "text") 
     if not query.choices:
         written = measured.output or ""
         code = {
-            "html_match": best_of(html_match, written, query.answers),
-            "html_f1": best_of(similarity, written, query.answers), "html_valid": float(parse(written) is not None),
+            "html_match": max_over_answers(html_match, written, query.answers),
+            "html_f1": max_over_answers(similarity, written, query.answers), "html_valid": float(parse(written) is not None),
         } if compare == "html" else {}  # fmt: skip
-        words = {"exact_match": best_of(exact_match, written, query.answers), "f1": best_of(f1, written, query.answers)}
+        words = {
+            "exact_match": max_over_answers(exact_match, written, query.answers),
+            "f1": max_over_answers(f1, written, query.answers),
+        }
         return code | words | likelihood
 
     def chosen(values: Sequence[float]) -> float:
@@ -64,24 +68,24 @@ def metrics_of(query: Query, measured: SampleResult, compare: Compare = "text") 
     } | likelihood
 
 
-def best_of(metric: Callable[[str, str], float], written: str, answers: Sequence[str]) -> float:
-    """The highest of a metric over several right answers."""
+def max_over_answers(metric: Callable[[str, str], float], written: str, answers: Sequence[str]) -> float:
+    """The highest value of a metric over all right answers."""
     return max(metric(written, answer) for answer in answers)
 
 
 def exact_match(written: str, answer: str) -> float:
-    """1 where the text is the answer, white space around it aside."""
+    """1 where the text is the answer; white space around either is ignored."""
     return float(written.strip() == answer.strip())
 
 
 def html_match(written: str, answer: str) -> float:
-    """1 where both are the same tree."""
+    """1 where both parse to the same tree."""
     tree = parse(written)
     return float(tree is not None and tree == parse(answer))
 
 
 def f1(written: str, answer: str) -> float:
-    """The harmonic mean of precision and recall of the words in common, each as often as both have it."""
+    """The harmonic mean of precision and recall over words; a word in common counts as often as both texts have it."""
     a, b = _words(written), _words(answer)
     if not a or not b:
         return float(a == b)

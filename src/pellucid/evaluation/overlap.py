@@ -1,8 +1,8 @@
-"""The longest stretch that a model's samples have in common with a text of tokens: what was learnt by heart. No torch here.
+"""The longest common substring of a model's samples and a text, in tokens: what the model memorized. No torch here.
 
-Exact for stretches of `least` tokens or more. The windows of that length of all samples are hashed; the text goes by in
-blocks, its windows are hashed, too (a polynomial modulo 2^64, from cumulative sums), and those whose hash a sample has are
-compared token by token and followed as far as they agree. Memory is that of a block, whatever the text's length.
+Exact for substrings of `least` tokens or more. All windows of `least` tokens of the samples are hashed. The text is read in
+blocks and its windows are hashed, too (a polynomial modulo 2^64, from cumulative sums); where a sample has a window of the same
+hash, both are compared token by token, as far as they agree. Memory is that of a block, whatever the text's length.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ _WORD = 1 << 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedStretch:
-    """The longest stretch of one sample that the text has.
+    """The longest stretch of one sample that is in the text.
 
     Attributes:
         tokens: its length; 0 where no stretch of `least` tokens is in the text.
-        start: where it begins in the sample. place: where it first begins in the text.
+        start: the token of the sample where it begins. place: the token of the text where it first begins.
     """
 
     tokens: int = 0
@@ -41,8 +41,11 @@ def longest_shared(
     """The longest stretch that each sample has in common with a text, of `least` tokens or more.
 
     Args:
-        samples: token ids, in the numbering of the text.
+        samples: token ids, of the same vocabulary as the text.
         block: tokens of the text that are read at a time.
+
+    Returns:
+        One for each sample, in order.
 
     Raises:
         PellucidError: `least` or `block` is no whole number from 1.
@@ -69,7 +72,7 @@ def longest_shared(
 
 
 def _hashes(ids: NDArray[np.int64], length: int) -> NDArray[np.uint64]:
-    """The hash of each window of that length: sum of (token + 1) * base^k over the window's places k."""
+    """(windows,) the hash of each window of `length` tokens: sum of (token + 1) * base^k over the window's positions k."""
     powers = _powers(_BASE, len(ids) + 1)
     terms = (ids.astype(np.uint64) + np.uint64(1)) * powers[: len(ids)]
     sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(terms, dtype=np.uint64)))
@@ -88,7 +91,7 @@ def _powers(base: int, count: int) -> NDArray[np.uint64]:
 def _candidates(
     part: NDArray[np.int64], length: int, count: int, ranked: NDArray[np.uint64]
 ) -> list[tuple[int, np.uint64]]:  # fmt: skip
-    """The places of the first `count` windows whose hash a sample has, with it."""
+    """(place, hash) of those of the first `count` windows whose hash is in `ranked`, the sorted hashes of the samples."""
     if count <= 0:
         return []
     hashed = _hashes(part[: count + length - 1], length)
@@ -99,7 +102,7 @@ def _candidates(
 
 
 def _agree(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
-    """How many tokens two sequences have in common from their beginning."""
+    """The length of the common prefix of two sequences."""
     length = min(len(a), len(b))
     apart = np.flatnonzero(a[:length] != b[:length])
     return int(apart[0]) if len(apart) else length

@@ -2,9 +2,9 @@
 
 T tokens of the text, N tokens of the context.
 
-Every token is predicted once, the first after the token that texts start from (end-of-text). The text goes by in windows: the
-first predicts N tokens, each further one the next N from the one before them; the last reaches back to be N long. So each
-token but those at a window's start has context, and none is scored twice (the rolling log-likelihood of lm-eval).
+Every token is predicted once, the first one after end-of-text, the token that texts start from. The text is read in windows:
+the first predicts N tokens; each further one predicts the next N, the first of these from the token before it; the last one
+begins earlier, so that it has N tokens, too. So no token is scored twice (the rolling log-likelihood of lm-eval).
 """
 
 import math
@@ -22,7 +22,7 @@ MAX_TEXT_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextTask:
-    """A text whose perplexity is taken.
+    """A text whose perplexity is measured.
 
     Raises:
         PellucidError: it is empty.
@@ -38,10 +38,10 @@ class TextTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextScore:
-    """What a model makes of a text.
+    """The loss of a model on a text.
 
     Attributes:
-        nats: the sum of the losses of all `tokens`. text_bytes: of the text in UTF-8.
+        nats: the sum of the losses of all `tokens`. text_bytes: the length of the text in UTF-8.
     """
 
     task: str
@@ -51,18 +51,18 @@ class TextScore:
 
     @property
     def perplexity(self) -> float:
-        """exp(nats / tokens); infinity where no float holds it."""
+        """exp(nats / tokens); infinity where that overflows a float."""
         mean = self.nats / self.tokens
         return math.exp(mean) if mean < 700 else math.inf
 
     @property
     def bits_per_byte(self) -> float:
-        """The loss in bits by byte of the text: comparable between tokenizers."""
+        """The loss in bits per byte of the text: comparable between tokenizers."""
         return self.nats / math.log(2) / self.text_bytes
 
 
 def read_text_task(path: str | Path) -> TextTask:
-    """A text file, UTF-8, as a task of its name.
+    """A text file, UTF-8, as a task; its name is the file's without the ending.
 
     Raises:
         PellucidError: no such file, not UTF-8, empty, or more than 1 GiB.
@@ -79,10 +79,10 @@ def read_text_task(path: str | Path) -> TextTask:
 
 
 def windows(ids: Sequence[int], start_id: int, n_ctx: int) -> Iterator[tuple[list[int], list[int]]]:
-    """(context, predicted tokens) of each window: together up to N + 1 tokens, the contexts of one token but the last's.
+    """(context, predicted tokens) of each window, together at most N + 1 tokens; every context but the last has one token.
 
     Args:
-        ids: (T,) of the text. start_id: what the first token is predicted from.
+        ids: (T,) of the text. start_id: the token that the first one is predicted from. n_ctx: N.
     """
     whole = [start_id, *ids]
     for first in range(0, len(ids), n_ctx):

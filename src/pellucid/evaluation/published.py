@@ -1,11 +1,11 @@
-"""GPT-3's scores on the paper's own tasks, and at what numbers of examples. No torch here.
+"""GPT-3's scores on the paper's own tasks, by number of examples. No torch here.
 
-Tables 3.9 and 3.10 of Brown et al. 2020 (arXiv 2005.14165), of the model with 175 billion parameters, in percent. The running
-text gives the word tasks as 38.6, 40.2 and 66.9 where the table has 37.9, 39.7 and 67.2: these are the table's.
+Tables 3.9 and 3.10 of Brown et al. 2020 (arXiv 2005.14165), of the model with 175 billion parameters, in percent. For three
+word tasks the running text says 38.6, 40.2 and 66.9 where the table says 37.9, 39.7 and 67.2: these are the table's.
 """
 
 ARITHMETIC_SHOTS, WORD_SHOTS = 50, 100  # "few-shot", appendix G
-# By task: zero-shot, one-shot, few-shot.
+# By task: zero-shot, one-shot, few-shot, in percent.
 ARITHMETIC: dict[str, tuple[float, float, float]] = {
     "two_digit_addition": (76.9, 99.6, 100.0),
     "two_digit_subtraction": (58.0, 86.4, 98.9),
@@ -18,7 +18,7 @@ ARITHMETIC: dict[str, tuple[float, float, float]] = {
     "two_digit_multiplication": (19.8, 27.4, 29.2),
     "single_digit_three_ops": (9.8, 14.3, 21.3),
 }
-# Few-shot.
+# By task: few-shot, in percent.
 WORDS: dict[str, float] = {
     "cycle_letters_in_word": 37.9,
     "mid_word_1_anagrams": 15.1,
@@ -29,7 +29,7 @@ WORDS: dict[str, float] = {
 
 
 def curve(task: str) -> list[tuple[int, float]]:
-    """(examples, share of right answers from 0 to 1) of GPT-3 175B, by number of examples; [] for another task."""
+    """GPT-3 175B's (number of examples, share of right answers from 0 to 1); [] for a task that the paper does not have."""
     if task in ARITHMETIC:
         return [(shots, score / 100) for shots, score in zip((0, 1, ARITHMETIC_SHOTS), ARITHMETIC[task], strict=True)]
     return [(WORD_SHOTS, WORDS[task] / 100)] if task in WORDS else []

@@ -1,12 +1,12 @@
-"""The log of an evaluation: a line a sample, from which it resumes. No torch here.
+"""The log of an evaluation, a line a sample, from which it resumes. No torch here.
 
     OUT/evaluation.json   the model's fingerprint and the version
-    OUT/samples.jsonl     a line a sample or window: what was asked, what the model said, the metrics
-    OUT/finetuned/        the same files of a model that was fine-tuned, where one was asked, too
+    OUT/samples.jsonl     a line a sample (or a window of a text): the request, the result, the metrics
+    OUT/finetuned/        the same two files for the fine-tuned model, where there is one
     OUT/scores.json, OUT/scores.md, OUT/scores.svg   the results, once all samples are there
 
-A line that was written is not asked again if it asks the same: with other queries, orders or shots the folder goes on from
-what it has. A line that asks something else, or another model's fingerprint, ends it with an error.
+A sample whose line has the same request is not measured again, also after a change of the number of queries, orders or shots.
+A line of the same sample with another request, or another model's fingerprint, is an error.
 """
 
 import json
@@ -25,14 +25,14 @@ from pellucid.strict_json import Fields, parse_json, read_json, read_lines
 from pellucid.version import __version__
 
 
-FINETUNED = "finetuned"  # in OUT: the samples of a fine-tuned model, asked beside the model
+FINETUNED = "finetuned"  # in OUT: the samples of a fine-tuned model
 EVALUATION, SAMPLES, SCORES, TABLE, CHART = "evaluation.json", "samples.jsonl", "scores.json", "scores.md", "scores.svg"
 _FORMAT = "pellucid evaluation"
 Key = tuple[str, int, int, int]  # task, shots, order, query; of a text: task, 0, 0, window
 
 
 class SampleLog:
-    """The samples that are known, and the file that new ones are written to; without a folder they are in memory only.
+    """The samples measured so far, and the file that new ones are appended to; without a folder they are in memory only.
 
     Args:
         folder: locked by the caller (`open_log`).
@@ -49,16 +49,19 @@ class SampleLog:
     def find(self, key: Key, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         """The line of a sample that was measured before; None if it was not.
 
+        Args:
+            asked: the sample's request (`request_fields`).
+
         Raises:
-            PellucidError: it was asked something else.
+            PellucidError: the line has another request.
         """
         line = self._known.get(key)
         if line is None:
             return None
         if other := [name for name, value in asked.items() if line.get(name) != value]:
             raise PellucidError(
-                f"{self.folder}: {SAMPLES} holds {_named(key)} with another {other[0]} than now, as another file of queries or "
-                "another seed makes it: name another folder"
+                f"{self.folder}: {SAMPLES} holds {_named(key)} with another {other[0]} (another file of queries, or another "
+                "seed?): name another folder"
             )
         return line
 
@@ -80,10 +83,10 @@ class SampleLog:
 
 @contextmanager
 def open_log(folder: Path | None, fingerprint: str) -> Iterator[SampleLog]:
-    """The log of a folder, which is made or gone on with; this process alone has it.
+    """Opens the log of a folder, a new one or an existing one, and locks it; None: a log in memory.
 
     Raises:
-        PellucidError: the folder holds something else, or another model's samples; or another process has it.
+        PellucidError: the folder holds something else, or another model's samples, or another process has locked it.
     """
     if folder is None:
         yield SampleLog(None)
@@ -96,27 +99,27 @@ def open_log(folder: Path | None, fingerprint: str) -> Iterator[SampleLog]:
             yield log
 
 
-def asked(sample: Sample) -> dict[str, Any]:
-    """What a sample asks, as its line has it."""
+def request_fields(sample: Sample) -> dict[str, Any]:
+    """The fields of a sample's line that say what the model was asked."""
     made: dict[str, Any] = {"prompt": sample.prompt.text, "answers": list(sample.query.answers)}
     if sample.query.choices:
         return made | {"choices": list(sample.query.choices), "answer_context": sample.task.answer_context}
     return made | {"stop": list(sample.task.stops(sample.query)), "max_tokens": sample.max_tokens}
 
 
-def said(measured: SampleResult) -> dict[str, Any]:
-    """What the model said, as a sample's line has it."""
+def result_fields(measured: SampleResult) -> dict[str, Any]:
+    """The fields of a sample's line that say what was measured."""
     made: dict[str, Any] = {"logprobs": list(measured.logprobs), "tokens": list(measured.tokens)}
     if measured.output is None:
         return made | {"context_logprobs": list(measured.context_logprobs)}
     return made | {"output": measured.output}
 
 
-def read_said(line: Mapping[str, Any], sample: Sample) -> SampleResult:
-    """What a line says that the model said.
+def read_result(line: Mapping[str, Any], sample: Sample) -> SampleResult:
+    """The inverse of `result_fields`.
 
     Raises:
-        PellucidError: it has not as many numbers as the sample has choices, or none at all.
+        PellucidError: a field is missing, of another type, or has another number of values than the sample has choices.
     """
     fields = Fields(line, f"{SAMPLES}, {_named(sample.key)}")
     count = len(sample.query.choices) or 1
@@ -141,30 +144,30 @@ def _named(key: Key) -> str:
 
 
 def _check_folder(folder: Path) -> None:
-    """Raises PellucidError where something is in the way."""
+    """Raises PellucidError for a file, or for a folder that holds other things than an evaluation."""
     if folder.exists() and not folder.is_dir():
         raise PellucidError(f"{folder} is a file: name a folder")
     if (folder / EVALUATION).is_file() or not folder.is_dir():
         return
-    if any(path.name != LOCK for path in folder.iterdir()):  # which is all that one that was killed at once has left
+    if any(path.name != LOCK for path in folder.iterdir()):  # an evaluation that was killed at once leaves only its lock
         raise PellucidError(f"{folder} holds other files and no evaluation: name a new folder")
 
 
 def _check_model(folder: Path, fingerprint: str) -> None:
-    """Writes evaluation.json, or compares it."""
+    """Writes evaluation.json, or raises PellucidError if there is one of another model."""
     file = folder / EVALUATION
     if not file.exists():
         write_whole(file, json.dumps({"format": _FORMAT, "version": __version__, "model": fingerprint}, indent=1) + "\n")
         return
     fields = Fields(read_json(file), file)
     if fields.text("format") != _FORMAT:
-        raise PellucidError(f"{file} is of no evaluation: name another folder")
+        raise PellucidError(f"{file} does not belong to an evaluation: name another folder")
     if fields.text("model") != fingerprint:
         raise PellucidError(f"{folder} holds the samples of another model: name another folder")
 
 
 def _read(file: Path) -> Iterator[tuple[Key, dict[str, Any]]]:
-    """The complete lines of the file; what a killed process left of a last one is cut off."""
+    """The complete lines of the file. A last line that a killed process left incomplete is cut off in the file."""
     if not file.exists():
         return
     complete = 0

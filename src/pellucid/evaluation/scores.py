@@ -22,7 +22,7 @@ class ScoreCell:
 
     Attributes:
         shots: examples asked for. queries, orders: how many of each; without examples there is one order.
-        asked, dropped: examples over all prompts, and how many of them did not fit.
+        asked: examples asked for, in all prompts together. dropped: how many of them did not fit.
     """
 
     task: str
@@ -46,7 +46,7 @@ class ShotsDifference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.interval.low > 0 or self.interval.high < 0
 
 
@@ -59,11 +59,11 @@ class Scores:
 
     Attributes:
         model: its fingerprint. seed: of everything that was drawn.
-        cells: by task, metric and shots, in this order; the first metric is the usual one of its task.
-        differences: few-shot minus zero-shot, where both were asked for.
-        texts: of each text. contamination: of each task, where a run was named.
-        finetuned: of a fine-tuned model, asked without examples. finetuned_gains: its metrics minus those of the model with
-            `shots` examples, the most that were asked for.
+        cells: by task, metric and shots, in this order; the first metric is the main one of its task.
+        differences: few-shot minus zero-shot, where there are zero-shot scores.
+        texts: one for each text. contamination: one for each task, where a training text was given.
+        finetuned: the cells of a fine-tuned model, which was asked without examples. finetuned_gains: its metrics minus those
+            of the model with `shots` examples, the largest number asked for.
     """
 
     model: str
@@ -84,7 +84,7 @@ class Scores:
         return _only(self.differences, task, metric, shots)
 
     def to_dict(self) -> dict[str, Any]:
-        """The scores as plain values."""
+        """Plain values for JSON."""
         return {
             "model": self.model, "seed": self.seed, "level": LEVEL,
             "cells": [_flat(cell) for cell in self.cells],
@@ -99,7 +99,7 @@ class Scores:
         } if self.finetuned else {})  # fmt: skip
 
     def markdown(self) -> str:
-        """Tables: the scores, what examples add, GPT-3's scores; a row a task and metric; then texts and contamination."""
+        """Tables of the scores, of the differences, of GPT-3's scores (a row a task and metric), of texts and contamination."""
         parts = list[str]()
         if self.cells:
             parts += [_cell_table(self.cells, self.finetuned), _notes(self)]
@@ -114,12 +114,12 @@ class Scores:
         return "\n\n".join(parts) + "\n"
 
     def chart(self) -> Film:
-        """Right answers by number of examples, a panel a task, with GPT-3's published curve where there is one.
+        """The main metric of each task by number of examples, a panel a task, with GPT-3's published curve where there is one.
 
         Raises:
-            PellucidError: texts only, which have no answers.
+            PellucidError: there are no cells, only texts.
         """
-        first = dict[str, str]()  # the usual metric of each task
+        first = dict[str, str]()  # the main metric of each task
         for cell in self.cells:
             first.setdefault(cell.task, cell.metric)
         return score_chart([
@@ -134,7 +134,7 @@ class Scores:
         ])  # fmt: skip
 
     def save(self, folder: str | Path) -> None:
-        """Writes scores.json, scores.md and, unless there are texts only, scores.svg into a folder.
+        """Writes scores.json, scores.md and, if there are cells, scores.svg into a folder.
 
         Raises:
             PellucidError: they cannot be written.
@@ -161,7 +161,7 @@ def _flat(row: ScoreCell | ShotsDifference) -> dict[str, Any]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> str:
-    """A Markdown table whose columns are aligned in plain text, too: the first `left` to the left, numbers to the right."""
+    """A Markdown table, aligned in plain text, too: the first `left` columns to the left, the others, numbers, to the right."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
 
     def line(row: Sequence[str]) -> str:
@@ -202,14 +202,14 @@ def _difference_table(differences: Sequence[ShotsDifference], gains: Sequence[Sh
     for one in (*differences, *gains):
         row = rows.setdefault((one.task, one.metric), [one.task, one.metric])
         row.append(_with_interval(one.metric, one.interval, sign=True) + (" *" if one.is_clear else ""))
-    said = tr("What the examples add, query by query (* an interval that leaves out 0):")
+    said = tr("What the examples add, query by query (* the interval excludes 0):")
     if gains:
-        said = tr("What the examples and fine-tuning add, query by query (* an interval that leaves out 0):")
+        said = tr("What the examples and fine-tuning add, query by query (* the interval excludes 0):")
     return f"{said}\n\n{_table(head, list(rows.values()))}"
 
 
 def _published_table(tasks: Iterable[str]) -> str:
-    """GPT-3's scores on those tasks that it was asked; "" for none."""
+    """GPT-3's scores on those of the tasks that the paper has; "" for none."""
     rows = [[task, ", ".join(f"{count}: {100 * share:.3g}" for count, share in curve(task))] for task in tasks if curve(task)]
     said = tr("GPT-3 175B by number of examples, exact match in percent (its paper, tables 3.9 and 3.10):")
     return f"{said}\n\n{_table([tr('task'), 'GPT-3 175B'], rows)}" if rows else ""
@@ -218,10 +218,12 @@ def _published_table(tasks: Iterable[str]) -> str:
 def _notes(scores: Scores) -> str:
     orders = max(cell.orders for cell in scores.cells)
     lines = [
-        tr("In percent, logprob_... in nats; in brackets {level:.0f} % of a bootstrap over queries and orders of examples.",
-           level=100 * LEVEL),
+        tr(
+            "In percent, logprob_... in nats; in brackets {level:.0f} % intervals (bootstrap over queries and orders).",
+            level=100 * LEVEL,
+        ),
         tr("Orders of examples for each query: {orders:,}. Seed {seed}.", orders=orders, seed=scores.seed),
-    ]  # fmt: skip
+    ]
     for task, count, asked, dropped in dict.fromkeys((c.task, c.shots, c.asked, c.dropped) for c in scores.cells):
         if dropped:
             lines.append(tr(
@@ -253,4 +255,5 @@ def _contamination_table(found: Sequence[Contamination]) -> str:
         ]
         for one in found
     ]  # fmt: skip
-    return tr("Contamination: queries of which so many words in a row are in the training text.") + "\n\n" + _table(head, rows)
+    title = tr("Contamination: queries that share so many consecutive words with the training text.")
+    return f"{title}\n\n{_table(head, rows)}"

@@ -1,10 +1,9 @@
-"""Samples: each a query after examples that are drawn for it, as many as fit. No torch here.
+"""Samples: each is a query with the examples drawn for it, as many as fit into the context. No torch here.
 
-The paper draws the K examples of each query at random from the training set (section 2.4). Here the draw is an order of all
-examples, a function of (seed, query, order number), of which a prompt takes the first K: so the prompt with 1 example is the
-beginning of that with 8, and the difference between them is that of the examples alone. A query with examples of its own takes
-the first K of these. Examples that do not fit into the
-context are left out whole, the last first, and counted; the description never is.
+The paper draws the K examples of each query at random from the training set (section 2.4). Here an order of all examples is
+drawn, as a function of (seed, query, order number), and a prompt takes the first K of it: so the prompt with 1 example is a
+prefix of that with 8, and they differ by the added examples alone. A query with examples of its own takes the first K of these.
+Examples that do not fit into the context are left out whole, the last first, and counted; the description never is.
 """
 
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from pellucid.generation.prompt import Prompt
 from pellucid.hashing import mix, permuted
 
 
-BEYOND_LONGEST = 4  # tokens that a written answer may have more than the task's longest right one: a choice
+BEYOND_LONGEST = 4  # a choice: a written answer may have so many tokens more than the task's longest right one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +24,8 @@ class Sample:
     """One prompt of an evaluation.
 
     Attributes:
-        number: of the query, from 0. shots: examples asked for. order: which order of examples, from 0.
-        prompt: as it fits; its `dropped` are the examples that did not.
+        number: of the query, from 0. shots: examples asked for. order: the number of the order of examples, from 0.
+        prompt: with the examples that fit; its `dropped` are the others.
         max_tokens: of the answer.
     """
 
@@ -44,7 +43,7 @@ class Sample:
 
     @property
     def key(self) -> tuple[str, int, int, int]:
-        """What names the sample in a log: task, shots, order, query."""
+        """(task, shots, order, query), which identifies the sample in a log."""
         return self.task.name, self.shots, self.order, self.number
 
 
@@ -52,12 +51,12 @@ def samples_of(task: Task, model: GenerationMixin, *, shots: int, orders: int, q
     """The samples of a task with one number of examples, order by order; without drawn examples there is one order.
 
     Args:
-        model: whose tokenizer counts and whose context it is.
-        queries: the first so many of the task's; None: all.
+        model: its tokenizer counts the tokens, its context limits them.
+        queries: how many of the task's, the first ones; None: all.
 
     Raises:
-        PellucidError: not as many examples as shots, a query that does not fit even without examples, or examples of which
-            none fits beside any query.
+        PellucidError: fewer examples than shots, a query that does not fit even without examples, or no example that fits
+            beside any query.
     """
     room = max_tokens(task, model, queries)
     made = list[Sample]()
@@ -78,7 +77,7 @@ def samples_of(task: Task, model: GenerationMixin, *, shots: int, orders: int, q
 
 
 def draw_examples(task: Task, number: int, count: int, order: int, seed: int) -> list[Query]:
-    """The first `count` examples of an order for query `number`; of drawn ones never the query itself, nor the same prompt.
+    """The first `count` examples of an order for query `number`; drawn ones never have the prompt of the query.
 
     Raises:
         PellucidError: there are fewer.
@@ -87,8 +86,8 @@ def draw_examples(task: Task, number: int, count: int, order: int, seed: int) ->
     if task.has_own_examples:
         if len(query.examples) < count:
             raise PellucidError(
-                f"{task.name}: {count} shots need as many examples, and query {number + 1} brings {len(query.examples)}: "
-                "ask for fewer shots"
+                f"{task.name}: {count} shots need as many examples, and query {number + 1} has {len(query.examples)} of its "
+                "own: ask for fewer shots"
             )
         return [Query(prompt=given, answers=(output,)) for given, output in query.examples[:count]]
     found = list[Query]()
@@ -112,7 +111,7 @@ def _in_order(task: Task, number: int, order: int, seed: int) -> Iterator[Query]
 
 
 def max_tokens(task: Task, model: GenerationMixin, queries: int | None) -> int:
-    """Tokens that an answer may have: a choice as many as the longest has, a written one some more.
+    """The most tokens that an answer may have: those of the longest choice, or `BEYOND_LONGEST` more than the longest answer.
 
     Raises:
         PellucidError: an answer that the model has no tokens for.
@@ -126,4 +125,4 @@ def max_tokens(task: Task, model: GenerationMixin, queries: int | None) -> int:
                 longest = max(longest, len(tokenizer.encode(f" {text}", continued=True)))
             except PellucidError as error:
                 raise PellucidError(f"{task.name}, query {number}: {error}") from None
-    return longest + (1 if task.is_choice else BEYOND_LONGEST)  # 1: a token may reach across the border to the prompt
+    return longest + (1 if task.is_choice else BEYOND_LONGEST)  # 1: a token may span the end of the prompt and the choice

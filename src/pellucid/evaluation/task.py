@@ -1,4 +1,4 @@
-"""`Task`: queries with right answers, the examples that may stand before them, and how a prompt is written. No torch here."""
+"""`Task`: queries with right answers, the examples for their prompts, and how a prompt is written. No torch here."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pellucid.generation.prompt import FORMATS, Prompt
 
 
 Compare = Literal["text", "html"]
-ANSWER_CONTEXT = "Answer:"  # the paper's "Answer: " (section 2.4): the space belongs to the answer's first token
+ANSWER_CONTEXT = "Answer:"  # the paper's "Answer: " (section 2.4); the space is part of the answer's first token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +20,12 @@ class Query:
     """One question of a task.
 
     Attributes:
-        prompt: the input, as `Prompt` takes it. answers: all right ones; the first is written where the query is an example.
-        choices: what a multiple choice offers; empty where the model writes its answer itself.
-        examples: (input, output) pairs of its own, in order, in place of drawn ones: for tasks whose rule differs from query to
-            query, such as a table that only the examples show. May be about the same input.
-        description, format: of its own, in place of the task's.
+        prompt: the input, as `Prompt` takes it.
+        answers: all right answers; the first is the output where the query serves as an example.
+        choices: of a multiple choice; empty where the model writes its answer itself.
+        examples: (input, output) pairs of this query's own, in order, used instead of drawn ones: for tasks whose rule differs
+            from query to query, such as a table that only the examples show. An input may be that of the query.
+        description, format: of this query's own; None: the task's.
     """
 
     prompt: str
@@ -47,12 +48,12 @@ class Task:
     Attributes:
         name: unique among the tasks of an evaluation.
         queries: all multiple choice, or none.
-        examples: from which those of a prompt are drawn; empty: from the other queries.
+        examples: what the examples of a prompt are drawn from; empty: the other queries.
         description: the task in words, at the start of each prompt; "" for none.
         format: a name in `FORMATS`.
-        answer_context: after which a choice's log-probability is taken to normalise by.
-        max_tokens: of an answer that the model writes; None: what the longest right answer takes, and 4.
-        compare: what a written answer is read as: "text", or "html", HTML or React elements compared as trees.
+        answer_context: the context whose P(choice | context) normalises that of a choice (`accuracy_context`).
+        max_tokens: of an answer that the model writes; None: those of the longest right answer, and 4 more.
+        compare: how a written answer is compared: "text", or "html" for HTML or React elements, as trees.
 
     Raises:
         PellucidError: no queries, some but not all with choices or with examples of their own, or what `check_query` refuses.
@@ -69,7 +70,7 @@ class Task:
 
     def __post_init__(self) -> None:
         if not self.queries:
-            raise PellucidError(f"the task {self.name} has no queries: give one at least")
+            raise PellucidError(f"the task {self.name} has no queries: give at least one")
         if self.format not in FORMATS:
             raise PellucidError(f"{self.name}: unknown prompt format {shown(self.format)}: use one of {', '.join(FORMATS)}")
         if self.compare not in get_args(Compare):
@@ -82,7 +83,8 @@ class Task:
         if self.compare == "html" and not self.is_choice:
             for number, query in enumerate(self.queries, start=1):
                 if wrong := [answer for answer in query.answers if parse(answer) is None]:
-                    raise PellucidError(f"{self.name}, query {number}: the answer {shown(wrong[0])} is no HTML that is closed")
+                    where = f"{self.name}, query {number}"
+                    raise PellucidError(f"{where}: the answer {shown(wrong[0])} is not HTML with closed tags")
         if len({bool(query.examples) for query in self.queries}) > 1:
             raise PellucidError(f"{self.name}: some queries have examples of their own and others none: make two tasks of them")
 
@@ -93,13 +95,13 @@ class Task:
 
     @property
     def has_own_examples(self) -> bool:
-        """Whether each query brings its examples, so that none are drawn."""
+        """Whether each query has examples of its own, so that none are drawn."""
         return bool(self.queries[0].examples)
 
     def stops(self, query: Query) -> tuple[str, ...]:
-        """What ends a written answer: the format's separator, and the end of a line where no right answer has several."""
+        """The strings that end a written answer: the format's separator, and "\\n" where every right answer has one line."""
         separator = FORMATS[query.format or self.format].separator
-        several = any("\n" in answer for query in (*self.queries, *self.examples) for answer in query.answers)
+        several = any("\n" in answer for other in (*self.queries, *self.examples) for answer in other.answers)
         return (separator,) if several or separator == "\n" else (separator, "\n")
 
     def prompt(self, examples: Sequence[Query], query: Query) -> Prompt:
@@ -109,7 +111,7 @@ class Task:
 
 
 def check_query(query: Query, format: str, where: str) -> None:
-    """Raises PellucidError, beginning with `where`, for a query that no prompt of this format can hold, or with no answer."""
+    """Raises PellucidError, beginning with `where`, for a query without an answer, or that this format cannot write."""
     format = query.format or format
     if format not in FORMATS:
         raise PellucidError(f"{where}: unknown prompt format {shown(format)}: use one of {', '.join(FORMATS)}")
@@ -118,7 +120,7 @@ def check_query(query: Query, format: str, where: str) -> None:
         if not answer.strip() or answer != answer.strip():
             raise PellucidError(f"{where}: an answer must be text without white space around it, not {shown(answer)}")
     if not query.prompt.strip() or any(separator in text for text in (query.prompt, *query.answers, *query.choices)):
-        try:  # `Prompt` says what is wrong; of thousands of queries that are right, making one of each would take seconds
+        try:  # `Prompt` says what is wrong. It is made only then: for thousands of right queries it would take seconds
             Prompt("", [(query.prompt, answer) for answer in (*query.answers, *query.choices)], query.prompt, format)
         except PellucidError as error:
             raise PellucidError(f"{where}: {error}") from None
@@ -132,9 +134,9 @@ def check_query(query: Query, format: str, where: str) -> None:
     if not query.choices:
         return
     if len(query.choices) < 2:
-        raise PellucidError(f"{where}: one choice is none: give two at least")
+        raise PellucidError(f"{where}: there is only one choice: give at least two")
     choice, times = Counter(query.choices).most_common(1)[0]
     if times > 1:
         raise PellucidError(f"{where}: the choice {shown(choice)} is there twice")
     if wrong := [answer for answer in query.answers if answer not in query.choices]:
-        raise PellucidError(f"{where}: the right answer {shown(wrong[0])} is none of the choices {shown(list(query.choices))}")
+        raise PellucidError(f"{where}: the right answer {shown(wrong[0])} is not one of {shown(list(query.choices))}")

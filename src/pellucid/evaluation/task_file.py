@@ -1,24 +1,24 @@
 """Tasks of your own from JSONL files. No torch here.
 
-A line is a query with its right answer; with "choices" it is multiple choice, and a list of answers means that each is right:
+A line is a query with its right answer. With "choices" it is multiple choice; of a list of answers each is right:
 
     {"prompt": "France", "completion": "Paris"}
     {"prompt": "the river in London", "completion": ["Thames", "the Thames"]}
     {"prompt": "7 > 9?", "choices": ["True", "False"], "completion": "False"}
 
-A query may bring its own examples, in order, with its own description and format (all in one line):
+A query may have examples of its own, in order, and its own description and format (all in one line):
 
     {"task": "Reverse:", "format": "equals", "examples": [{"prompt": "a b", "completion": "b a"}],
      "prompt": "c d", "completion": "d c"}
 
-A line with "example": true is never asked: the examples in the prompts are drawn from such lines. Without any they are drawn
-from the other queries. The first line may say what holds for all of them, each part of which may be left out:
+A line with "example": true is never asked: the examples in prompts are drawn from such lines, or, if there are none, from the
+other queries. The first line may hold the settings of the task, each of them optional:
 
     {"task": "Answer with the capital:", "format": "qa", "choices": [...], "answer_context": "Answer:", "max_tokens": 16,
      "compare": "html"}
 
-"choices" there are the classes of a classification: each must be the right answer of some line. Without "format" it is "plain"
-where a completion begins with white space, as those of fine-tuning files do, else "arrow" (`generation.prompt.FORMATS`).
+Its "choices" are the classes of a classification: each must be the right answer of some line. The default "format" is "plain"
+where a completion begins with white space, as in files for fine-tuning, else "arrow" (`generation.prompt.FORMATS`).
 """
 
 import codecs
@@ -42,8 +42,8 @@ def read_task(path: str | Path) -> Task:
     """The task that a file holds, named by the file's name without its ending.
 
     Raises:
-        PellucidError: no such file, a line that is no query (the message says which), no query at all, or a class that no line
-            has as its right answer.
+        PellucidError: no such file, a line that is not a query (the message has its number), no query at all, or a class that
+            is no line's right answer.
     """
     path = path_of("a file of queries", path)
     header, rows = _split(path)
@@ -84,7 +84,7 @@ def read_task(path: str | Path) -> Task:
 
 
 def _split(path: Path) -> tuple[Fields, list[tuple[Fields, bool]]]:
-    """The first line's fields, if they are no query (else none), and each query with whether it is an example only."""
+    """(the fields of the first line, if it is not a query, else no fields; each query, and whether it is only an example)."""
     data = read_named_file(path, MAX_TASK_BYTES)
     header = Fields({}, path)
     rows = list[tuple[Fields, bool]]()
@@ -110,7 +110,7 @@ def _split(path: Path) -> tuple[Fields, list[tuple[Fields, bool]]]:
 
 
 def _own_examples(row: Fields) -> tuple[tuple[str, str], ...]:
-    """The examples that a line brings."""
+    """The (input, output) pairs of a line's own examples."""
     pairs = list[tuple[str, str]]()
     for number, example in enumerate(row.list("examples", []), start=1):
         fields = Fields(example, f"{row.where}, example {number}")
