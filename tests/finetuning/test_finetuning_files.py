@@ -96,7 +96,7 @@ def test_two_columns_need_no_names(tmp_path: Path) -> None:
         ("x.csv", b'prompt,completion\na,b\n"c,d\n', "line 3: no row of a table"),
         ("x.csv", b"prompt,completion\na,\n", "line 2: an example has"),
         ("x.csv", "prompt,completion\nä,b\n".encode("cp1252"), "save it as CSV in UTF-8"),
-        ("x.csv", b"PK\x03\x04" + b"\xff" * 40, "no text"),
+        ("x.csv", b"PK\x03\x04" + b"\xff" * 40, "not text"),
     ],
 )
 def test_what_is_no_example_is_named(tmp_path: Path, name: str, content: bytes, words: str) -> None:

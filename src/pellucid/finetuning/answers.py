@@ -1,4 +1,4 @@
-"""The likeliest answers of models to examples: of one model, of two, and of the two of a run."""
+"""Greedy answers to examples: of one model, of two models, and of the two models of a fine-tuning run."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pellucid.generation.model import GPT
 from pellucid.runs.files import BASE, HELD_OUT_EXAMPLES, MODEL
 
 
-EXTRA_TOKENS = 3  # that an answer may have more than the expected one
+EXTRA_TOKENS = 3  # an answer may have so many more tokens than the expected one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +26,7 @@ class AnsweredExample:
 
     @property
     def is_right(self) -> bool:
-        """Whether the answer after fine-tuning is the expected one, to the character."""
+        """Whether the answer after fine-tuning is exactly the expected one."""
         return self.after == self.expected
 
     def to_dict(self) -> dict[str, str]:
@@ -37,8 +37,8 @@ class AnsweredExample:
 def greedy_answers(model: GPT, examples: Sequence[Example]) -> list[str]:
     """What the model writes after each prompt at temperature 0.
 
-    An answer ends at the end of the text, or of the line where the completion has one line, and has at most `EXTRA_TOKENS`
-    tokens more than the completion. Examples with completions of one length are answered in one batch.
+    An answer ends at end-of-text or, where the completion has one line, at the end of the line, and has at most `EXTRA_TOKENS`
+    tokens more than the completion. Examples whose completions have the same number of tokens are answered in one batch.
     """
     tokenizer, found = model.require_tokenizer(), [""] * len(examples)
     alike: dict[tuple[int, tuple[str, ...]], list[tuple[int, list[int]]]] = defaultdict(list)
@@ -65,13 +65,13 @@ def answered(base: GPT, tuned: GPT, examples: Sequence[Example]) -> list[Answere
 
 
 def held_out_answers(run: Path, *, most: int | None = None) -> list[AnsweredExample]:
-    """The held-out examples of a fine-tuning run with the answers of the model before and of the one that it keeps.
+    """The held-out examples of a fine-tuning run with the answers of `RUN/base` and of `RUN/model`.
 
     Args:
-        most: so many of them, the first; None: all.
+        most: how many at most, the first ones; None: all.
 
     Returns:
-        None of a run on plain text.
+        An empty list for a run on plain text, which has no examples.
 
     Raises:
         PellucidError: a file of the run is missing or damaged.

@@ -1,4 +1,4 @@
-"""Files of examples: JSON lines, a JSON array, or a table (CSV). Which one a file is, its contents say.
+"""Files of examples: JSON lines, a JSON array, or a table (CSV). JSON is recognized by its contents, a table by its suffix.
 
 The columns or keys may be called prompt and completion, or by other usual names (`PROMPTS`, `COMPLETIONS`).
 """
@@ -20,9 +20,9 @@ from pellucid.languages import tr
 from pellucid.strict_json import MAX_BYTES, parse_json
 
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")  # of files that hold examples, whatever their format
-TABLES = (".xlsx", ".xls", ".ods", ".parquet", ".numbers")  # of tables in formats that are not read
-MOST_KEYS = 200  # characters of keys in a message
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")  # of files that hold examples, whatever their contents
+TABLES = (".xlsx", ".xls", ".ods", ".parquet", ".numbers")  # suffixes of tables in formats that are not read
+MOST_KEYS = 200  # characters of keys that a message shows
 WANTED = 'it should read {"prompt": "...", "completion": "..."}'
 
 
@@ -31,7 +31,7 @@ class ExampleFile:
     """What a file of examples holds.
 
     Attributes:
-        examples: in the file's order. what: the file's format and its columns, in words.
+        examples: in the file's order. what: the format and columns of the file, in words.
     """
 
     examples: list[Example]
@@ -42,11 +42,11 @@ def read_examples(path: str | Path, *, of_a_run: bool = False) -> list[Example]:
     """The examples in a file of JSON lines, a JSON array or a table.
 
     Args:
-        of_a_run: the file lies in a run's directory: anything but a regular file of JSON lines is refused. Else it may be a
-            FIFO.
+        of_a_run: the file belongs to a run directory: anything but a regular file of JSON lines is refused. Otherwise it may
+            also be a FIFO.
 
     Raises:
-        PellucidError: no such file, not UTF-8, or something in it that is no example (the message says where).
+        PellucidError: no such file, not UTF-8, or something in it that is not an example (the message says where).
     """
     path = Path(path)
     if of_a_run:
@@ -55,16 +55,16 @@ def read_examples(path: str | Path, *, of_a_run: bool = False) -> list[Example]:
 
 
 def read_example_file(path: Path) -> ExampleFile:
-    """The examples in a file, and what it is. Arguments and errors as `read_examples`."""
+    """The examples in a file, and its format in words. Errors as `read_examples`."""
     found = read_rows(path)
     return ExampleFile(examples=_examples(found.rows, path), what=found.what)
 
 
 def read_rows(path: Path) -> RowFile:
-    """The rows of a file of examples, which may lack what an example must have, and what it is.
+    """The rows of a file of examples, not yet checked to be examples, and its format in words.
 
     Raises:
-        PellucidError: as `read_examples`, but for prompts and completions that are empty or no text.
+        PellucidError: as `read_examples`, except for prompts and completions that are empty or not text.
     """
     data = _contents(path, of_a_run=False).removeprefix(codecs.BOM_UTF8)
     start = data[:HEAD].lstrip()[:1]
@@ -80,7 +80,7 @@ def read_rows(path: Path) -> RowFile:
 
 
 def holds_examples(path: Path) -> bool:
-    """Whether a file holds examples, by its suffix, or by its first line or its whole contents being JSON of that kind."""
+    """Whether a file holds examples: by its suffix, or because its first line or its whole contents are JSON of that kind."""
     if path.suffix.lower() in SUFFIXES:
         return True
     try:
@@ -97,7 +97,7 @@ def holds_examples(path: Path) -> bool:
 
 
 def write_examples(examples: Iterable[Example], path: str | Path) -> None:
-    """Writes JSON lines, which `read_examples` reads."""
+    """Writes JSON lines, the format that `read_examples` reads back."""
     with replacing(path) as file:
         for example in examples:
             file.write(json.dumps(asdict(example), ensure_ascii=False).encode() + b"\n")
@@ -114,7 +114,7 @@ def _contents(path: Path, *, of_a_run: bool) -> bytes:
 
 
 def _parsed(data: bytes) -> Any:
-    """The JSON value of some bytes; None where they are none."""
+    """The JSON value of some bytes; None where they are not JSON."""
     try:
         return parse_json(data, max_bytes=4 * len(data) + MAX_BYTES)
     except ValueError:
@@ -149,13 +149,13 @@ def _json_lines(data: bytes, path: Path) -> Iterator[Row]:
 
 
 def json_line_rows(lines: Iterable[bytes], path: object) -> Iterator[Row]:
-    """The rows of JSON lines, one after the other; empty lines are passed by.
+    """The rows of JSON lines, one after the other; empty lines are skipped.
 
     Args:
-        lines: with or without their ends. path: what messages call the file.
+        lines: with or without line ends. path: the name of the file in messages.
 
     Raises:
-        PellucidError: a line is no example; the message has its number.
+        PellucidError: a line is not an example; the message has its number.
     """
     head = b""
     for number, line in enumerate(lines, start=1):
@@ -167,7 +167,7 @@ def json_line_rows(lines: Iterable[bytes], path: object) -> Iterator[Row]:
             line.decode("utf-8")
         except UnicodeDecodeError as error:
             what = identify(head)
-            raise PellucidError(f"{path} is {what}, and no text" if what else f"{where} is not UTF-8 text: {error}") from None
+            raise PellucidError(f"{path} is {what}, not text" if what else f"{where} is not UTF-8 text: {error}") from None
         try:
             value = parse_json(line)
         except ValueError as error:
@@ -181,7 +181,7 @@ def _json_array(data: bytes, path: Path) -> Iterator[Row]:
     except ValueError as error:
         raise PellucidError(f"{path}: {error}") from None
     if not isinstance(values, list):
-        raise PellucidError(f"{path} is one JSON object: examples are a JSON array of objects, or an object a line")
+        raise PellucidError(f"{path} is one JSON object: give a JSON array of objects, or one object a line")
     for number, value in enumerate(values, start=1):
         yield _row(value, path, "item", number)
 
@@ -189,7 +189,7 @@ def _json_array(data: bytes, path: Path) -> Iterator[Row]:
 def _row(value: Any, path: object, unit: str, number: int) -> Row:
     where = f"{path}, {unit} {number}"
     if not isinstance(value, dict):
-        raise PellucidError(f"{where}: not an example (no JSON object); {WANTED}")
+        raise PellucidError(f"{where}: not an example (not a JSON object); {WANTED}")
     found = columns_of(list(value))
     if found is None:
         chat = "; chat messages are not read: this model continues text" if "messages" in value else ""

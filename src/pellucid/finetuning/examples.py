@@ -23,7 +23,7 @@ class Example:
     """A prompt, and the completion that the model should write after it.
 
     Raises:
-        PellucidError: not text, nothing to write, or half a surrogate pair, which is no text.
+        PellucidError: not text, an empty completion, or half a surrogate pair, which UTF-8 cannot encode.
     """
 
     prompt: str
@@ -39,15 +39,21 @@ class Example:
 
 
 class ExampleBatches:
-    """Batches of examples; the loss counts completions only (a choice: prompts are given, not to be learned), unless asked to
-    count prompts a little, as the fine-tuning service of 2021 did. The held-out loss counts completions only in either case.
+    """Batches of examples for training, and losses and exact answers on held-out examples.
 
-    Prompt and completion are encoded apart, because generating encodes a prompt by itself. Each ends with end-of-text, so
-    that the model learns where to stop. Shorter ones are padded after their end; the padding has no targets.
+    The loss counts completions only (a choice: prompts are given, not to be learned), unless `prompt_loss_weight` is above 0,
+    as in the fine-tuning service of 2021. The held-out loss counts completions only in either case.
+
+    Prompt and completion are encoded apart, because generating encodes a prompt by itself. Each completion ends with
+    end-of-text, so that the model learns where to stop. Shorter examples are padded at the end; padding has no targets.
 
     Args:
-        prompt_loss_weight: of each token of a prompt in the training loss, where one of a completion has 1. A prompt's first
-            token follows nothing and is no target.
+        n_ctx: the most positions that the model reads. batch: examples in a step.
+        prompt_loss_weight: the weight of each prompt token in the training loss; a completion token has weight 1. The first
+            token of a prompt follows nothing and is not a target.
+
+    Raises:
+        PellucidError: an example of more than `n_ctx` tokens, its end-of-text not counted.
     """
 
     def __init__(
@@ -93,7 +99,7 @@ class ExampleBatches:
         return epoch * self.epoch_tokens + self._sums[1][index]
 
     def epoch_at(self, step: int) -> float:
-        """Examples in all steps before `step`, over the examples of an epoch."""
+        """The epochs, a fraction, in all steps before `step`."""
         return step * self.size / len(self.train)
 
     def held_out(self, model: GPT, dtype: torch.dtype) -> tuple[float, float]:
@@ -106,11 +112,11 @@ class ExampleBatches:
         return nats / tokens, bits_per_byte(nats, self.held_out_bytes)
 
     def answers(self, model: GPT) -> tuple[int, int]:
-        """(held-out examples that the model answers exactly at temperature 0, all of them), token by token.
+        """(the number of held-out examples that the model answers exactly at temperature 0, the number of all of them).
 
         An answer is exact where each token of the completion is the likeliest after the prompt and the completion's tokens
-        before it, and then the end of text, or of the line if the completion has one line. So the text of an answer may be
-        right that the model spells with other tokens; it does not count. In float32, as answers are generated.
+        before it, and so is the end: end-of-text, or the end of the line if the completion has one line. An answer of the same
+        text in other tokens does not count. Computed in float32, as answers are generated.
         """
         right = 0
         for start in range(0, len(self.held_out_examples), self.size):

@@ -1,6 +1,6 @@
-"""The general text of a fine-tuning run: text that is not of its task. The loss on it before and after shows forgetting.
+"""The general text of a fine-tuning run, which is not of its task: its loss before and after fine-tuning shows forgetting.
 
-Z windows of G + 1 tokens. The tokens are chosen once and kept in `RUN/general.json`, so that both models, and whoever verifies
+Z windows of G + 1 tokens. The tokens are chosen once and kept in `RUN/general.json`, so that both models, and a verification of
 the record, read the same ones.
 """
 
@@ -23,8 +23,8 @@ from pellucid.strict_json import Fields, read_json
 from pellucid.text import Tokenizer
 
 
-WINDOW = 128  # tokens that are predicted in each window, at most: G
-WINDOWS = 8  # taken from held-out text, at most: Z
+WINDOW = 128  # the most tokens predicted in a window: G
+WINDOWS = 8  # the most windows: Z
 MAX_BYTES = 1 << 20
 HELD_OUT_TEXT = mark("held-out text of the run that the model was trained in")
 PASSAGE_TEXT = mark("a passage of a story, part of Pellucid")
@@ -57,7 +57,7 @@ class GeneralText:
     """The general text of a run.
 
     Attributes:
-        ids: (Z, G + 1) int32: in each window every token but the first is predicted from those before it.
+        ids: (Z, G + 1) int32; in each window every token but the first is predicted from those before it.
         origin: where the text comes from, in words.
     """
 
@@ -86,15 +86,15 @@ def read_general(run: Path, vocab_size: int) -> GeneralText | None:
     wide = found.integer("window", minimum=2, maximum=WINDOW + 1)
     ids = found.integers("ids", maximum=vocab_size - 1)
     if not ids or len(ids) % wide or len(ids) // wide > WINDOWS:
-        raise PellucidError(f"{path}: {len(ids):,} ids are no windows of {wide} tokens, {WINDOWS} at most")
+        raise PellucidError(f"{path}: {len(ids):,} ids are not 1 to {WINDOWS} windows of {wide} tokens")
     return GeneralText(ids=np.array(ids, np.int32).reshape(-1, wide), origin=found.text("origin", max_length=200))
 
 
 def general_text(source: Path | None, tokenizer: Tokenizer, n_ctx: int) -> GeneralText:
     """The general text for fine-tuning a model.
 
-    Where the model comes from a training run, it is held-out text of that run, in windows spread over all of it; from a
-    fine-tuning run, the general text of that run; else `PASSAGE`.
+    For a model from a training run it is held-out text of that run, in windows spread evenly over it; for one from a
+    fine-tuning run, the general text of that run; otherwise `PASSAGE`.
 
     Args:
         source: the directory of the model, if it has one. tokenizer: the model's. n_ctx: the most positions it reads.
@@ -110,7 +110,7 @@ def general_text(source: Path | None, tokenizer: Tokenizer, n_ctx: int) -> Gener
 
 
 def _held_out_text(source: Path, n_ctx: int) -> NDArray[np.int32] | None:
-    """Windows of a training run's held-out text; None where there is none that can be read."""
+    """Windows of a training run's held-out text; None where it has none, or none that can be read."""
     try:
         tokens = open_corpus(source / CORPUS, verify=False).held_out
     except PellucidError:
@@ -120,5 +120,5 @@ def _held_out_text(source: Path, n_ctx: int) -> NDArray[np.int32] | None:
 
 
 def _whole(windows: Iterator[NDArray[np.int64]], n_ctx: int) -> NDArray[np.int32]:
-    """The windows of full length, `WINDOWS` at most."""
+    """The first windows of full length, `WINDOWS` at most, (Z, G + 1)."""
     return np.stack([window for window in windows if len(window) == n_ctx + 1][:WINDOWS]).astype(np.int32)

@@ -1,8 +1,11 @@
 """The fine-tuning job: training's planner and loop, from trained weights, on examples or on plain text.
 
-    RUN/base/          the model before      RUN/examples.jsonl, held_out.jsonl   the examples it is trained on, and the others
-    RUN/model/         the best on held-out examples, or the last      RUN/general.json   text on which forgetting is measured
-    RUN/finetuning.pellucid   the record, if there is one      RUN/adapter/        with LoRA, the adapters in PEFT's format
+    RUN/base/                 the model before fine-tuning
+    RUN/model/                the model after: the best on held-out examples, or the last
+    RUN/examples.jsonl        the examples to train on; held_out.jsonl: the others
+    RUN/general.json          text on which forgetting is measured
+    RUN/finetuning.pellucid   the record, if there is one
+    RUN/adapter/              with LoRA, the adapters in PEFT's format
 """
 
 import math
@@ -46,10 +49,10 @@ from pellucid.training.run import Run, can_be_recorded, run_job
 
 BATCH = 16
 CHECKPOINTS = 4  # in a run
-# Choice: fine-tuning starts from a fifth of the rate that suits training a model of this width from nothing.
+# Choice: the peak rate of fine-tuning is 0.1 / d_model, a fifth of the rate at which this width is trained from random weights.
 RATE_BY_WIDTH = 0.1
 MULTIPLIER = 0.2  # that fifth, as `learning_rate_multiplier`
-LORA_RATE = 20.0  # choice: times that, for adapters (docs/log.md)
+LORA_RATE = 20.0  # choice: adapters take so many times that rate (docs/log.md)
 
 WriteRecord = Callable[[Path, Plan], None]  # writes the record of a finished run, from its directory and its plan
 
@@ -76,23 +79,22 @@ def finetune(
             a file or folder of plain text. May be empty, such as `[]`, where a run is resumed.
         out: the run directory; new, or that of the run to resume.
         model: what to start from: anything `load` takes, or a model. None: the embedded model.
-        held_out: further examples, in the same forms, to measure on and never to train on. None: a part of `examples`.
+        held_out: examples to measure on and never to train on, in the same forms. None: a part of `examples`.
         seed: of the order of examples, and of which are held out; 0 if not given.
         record: keep `finetuning.pellucid` in the run at its end: both models beside each other, as pictures need it.
         resume, observers, stop: as in `train`.
         write_record: writes the record at the end (`pellucid.finetune` passes `interpret`'s); None: no record is written.
         options: `pellucid.training.options.FinetuningOptions` documents each: the budget (epochs, steps or minutes; default: 4
             epochs), batch (default: 16 examples, fewer if there are few), learning_rate (default: 0.1 / d_model, a fifth of
-            what training from nothing would take) or learning_rate_multiplier, prompt_loss_weight, choose, recipe, LoRA
+            the rate for training from random weights) or learning_rate_multiplier, prompt_loss_weight, choose, recipe, LoRA
             (lora_rank, lora_alpha, lora_targets), prompt (default: that of a held-out example), dtype, device.
 
-    With LoRA `RUN/model` has the adapters merged in, as every model of the run that is opened, and `RUN/adapter` holds them
-    in PEFT's format.
+    With LoRA, `RUN/model` and all checkpoints have the adapters merged in, and `RUN/adapter` holds them in PEFT's format.
 
     Returns:
-        The run. While it goes on `RUN/model` is the newest model; at the end it is the one that answers the most held-out
-        examples exactly, and of several the one with the lowest held-out loss (on text: the lowest loss). It may be the one
-        before any step: see `metrics.jsonl`.
+        The run. During the run `RUN/model` is the newest model; at the end it is the one that answers the most held-out
+        examples exactly, and of several such models the one with the lowest held-out loss (on text: the lowest held-out loss).
+        It may be the model before the first step: see `metrics.jsonl`.
 
     Raises:
         PellucidError: no examples, an example longer than the context, a run directory that exists, a damaged checkpoint, no
@@ -143,10 +145,10 @@ class FinetuningJob:
         return {name: value for name, value in given if value}
 
     def check(self, *, alone: bool) -> None:
-        """Refuses a table in a format that is not read.
+        """Checks the arguments before anything is read.
 
         Raises:
-            PellucidError: that is what was given.
+            PellucidError: a table in a format that is not read.
         """
         if isinstance(self.examples, str | Path) and Path(self.examples).suffix.lower() in TABLES:
             raise PellucidError(
@@ -155,7 +157,7 @@ class FinetuningJob:
             )
 
     def prepare(self, run: Path, seed: int, observers: Sequence[Observer]) -> Workload:
-        """Writes the model before, and the examples or the text."""
+        """Writes into the run directory the base model, the general text, and the examples or the text."""
         base = self.model if isinstance(self.model, GPT) else load(self.model or "default")
         tokenizer, batch = base.require_tokenizer(), BATCH
         if isinstance(self.examples, str | Path) and not holds_examples(Path(self.examples)):
@@ -182,7 +184,7 @@ class FinetuningJob:
         return ExampleWorkload(run, base, self.options, self.options.batch or batch, seed)
 
     def _pairs(self, observers: Sequence[Observer]) -> list[Example]:
-        """The examples that were given. Says what a file of them is, and where prompts and completions run together."""
+        """The examples that were given. Notices tell a file's format, and whether prompts and completions run together."""
         given = self.examples
         if isinstance(given, str | Path):
             found = read_example_file(Path(given))
@@ -206,7 +208,7 @@ class FinetuningJob:
         return read_example_file(given).examples if isinstance(given, Path) else list(given or ())
 
     def open(self, run: Path, plan: Plan, *, verify: bool) -> tuple[GPT, Batches]:
-        """The model before, to be trained, and its batches."""
+        """The model to be trained, as it is before the first step, and its batches."""
         model = first_model(run, plan)
         return model, batches_of(run, model, plan)
 
@@ -246,7 +248,7 @@ class ExampleWorkload(Workload):
         }  # fmt: skip
 
     def schedule(self, learning_rate: float, timed_steps: int | None) -> tuple[int, Recipe]:
-        """(steps, recipe): a tenth of the steps is warm-up, none in a run of a few steps."""
+        """(steps, recipe): a tenth of the steps is warm-up, none in a run of fewer than ten."""
         options, steps = self.options, timed_steps if self.options.steps is None else self.options.steps
         if steps is None:
             epochs = service_2021.EPOCHS if options.epochs is None else options.epochs
@@ -255,12 +257,12 @@ class ExampleWorkload(Workload):
         return steps, Recipe.scaled(learning_rate, tokens, warmup_tokens=warmup)
 
     def stand_in(self, plan: Plan) -> GPT:
-        """A model like the run's, to time its steps on."""
+        """A model of the run's shape with its adapters, on which steps are timed."""
         model = super().stand_in(plan)
         return model if plan.lora is None else LoraModel(model, plan.lora)
 
     def default_prompt(self) -> str:
-        """The prompt of a held-out example; none for text."""
+        """The prompt of a held-out example; "" for text."""
         path = self.run / HELD_OUT_EXAMPLES
         held_out = read_examples(path, of_a_run=True) if path.exists() else []
         return held_out[len(held_out) // 2].prompt if held_out else ""

@@ -1,9 +1,9 @@
-"""A model with LoRA adapters: the base's weights are frozen, the adapters beside them are trained (`runs.lora`).
+"""A model with LoRA adapters: the base's weights are frozen, only the adapters are trained (`runs.lora`).
 
 R rank, C columns of the adapted matrix.
 
-It is a `GPT` whose linear layers were replaced, so that training, measuring and sampling need nothing else. What it saves is
-the plain model with the adapters merged in, which every tool opens, and beside it the adapters, from which a run resumes.
+It is a `GPT` whose adapted linear layers were replaced, so that training, evaluation and sampling need no changes. It saves a
+plain model with the adapters merged in, which every tool opens, and beside it the adapters, from which a run resumes.
 """
 
 import json
@@ -32,10 +32,11 @@ SETTINGS = "lora"  # the key of the settings in the metadata of the adapters' fi
 
 
 class LoraLinear(Linear):
-    """A frozen linear layer and its adapters: x W^T + bias, and alpha / rank x A^T B^T added to the rows of each adapter.
+    """A frozen linear layer and its adapters: x W^T + bias, plus alpha / rank x A^T B^T in the output rows of each adapter.
 
     Args:
-        linear: whose weight and bias it takes over. adapters: of one matrix, their rows apart from each other.
+        linear: its weight and bias are shared. adapters: of this one matrix, no two of the same rows.
+        settings: rank and alpha.
     """
 
     def __init__(self, linear: nn.Linear, adapters: Sequence[Adapter], settings: LoraSettings) -> None:
@@ -52,7 +53,7 @@ class LoraLinear(Linear):
         return self.lora_A[_key(adapter)], self.lora_B[_key(adapter)]
 
     def forward(self, x: Tensor) -> Tensor:  # (..., C) -> (..., out)
-        """The layer's output with the adapters'."""
+        """The output of the layer and its adapters."""
         out = super().forward(x)
         for adapter in self.adapters:
             a, b = self.parts_of(adapter)
@@ -65,7 +66,7 @@ class LoraLinear(Linear):
 
     @torch.no_grad()
     def merged_weight(self) -> Tensor:
-        """(out, C) W + alpha / rank B A: added in float64, then rounded once. Where nothing is added, the bits stay."""
+        """(out, C) W + alpha / rank B A, added in float64 and rounded once. Where 0 is added, the bits of W stay."""
         weight = self.weight.clone()
         for adapter in self.adapters:
             a, b = self.parts_of(adapter)
@@ -76,12 +77,12 @@ class LoraLinear(Linear):
 
 
 class LoraModel(GPT):
-    """A base model with adapters, of which only the adapters ask for gradients.
+    """A base model with adapters; only the adapters require gradients.
 
     Args:
         base: shares its weights with this model and is not changed.
         settings: rank, alpha, targets.
-        seed: of the first values of A: normal, of standard deviation 1 / sqrt(3 C), the spread of PEFT's uniform ones.
+        seed: of the initial A: normal, of standard deviation 1 / sqrt(3 C), which is that of PEFT's uniform initialization.
 
     Raises:
         PellucidError: a rank above the model's width.
@@ -120,7 +121,7 @@ class LoraModel(GPT):
         return ((name, module) for name, module in self.named_modules() if isinstance(module, LoraLinear))
 
     def merged(self) -> GPT:
-        """A plain model with the adapters in its weights. Weights that have none are shared."""
+        """A plain model with the adapters merged into its weights. Weights without adapters are shared."""
         weights = {name: value for name, value in self.state_dict().items() if ".lora_" not in name}
         weights |= {f"{name}.weight": layer.merged_weight() for name, layer in self.lora_layers()}
         with torch.device("meta"):
@@ -136,10 +137,10 @@ class LoraModel(GPT):
         write_tensors(Path(directory) / ADAPTERS, tensors, metadata={SETTINGS: json.dumps(self.settings.to_dict())})
 
     def restore(self, directory: str | Path) -> None:
-        """Reads the adapters that `save` wrote; the base's weights stay.
+        """Reads the adapters that `save` wrote; the base's weights are not changed.
 
         Raises:
-            PellucidError: the file is missing or damaged, or of other adapters.
+            PellucidError: the file is missing or damaged, or has adapters of another rank or of other targets.
         """
         path = path_of("directory", directory) / ADAPTERS
         try:

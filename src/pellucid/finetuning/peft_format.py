@@ -3,11 +3,12 @@
 There A is (r, in) and B is (out, r) under the module's name in `transformers`' GPT2LMHeadModel, whose matrices lie as (in, out)
 (`fan_in_fan_out`). PEFT gives a module one adapter for all of its rows, and GPT-2's queries, keys and values are rows of one
 matrix, `c_attn`. Adapters of q and v alone, each of rank r, are therefore written as one of rank 2r that changes the same rows
-by the same numbers and the others by nothing, with A's rows below each other and B in blocks (n the number of parts):
+by the same numbers and the other rows not at all: the A are stacked, the B are blocks (n is the number of adapters):
 
-    A = [A_q; A_v]    B = [[B_q, 0], [0, 0], [0, B_v]]    r' = n r    alpha' = n alpha, so that alpha' / r' stays alpha / r
+    A = [A_q; A_v]    B = [[B_q, 0], [0, 0], [0, B_v]]    r' = n r    alpha' = n alpha, so that alpha' / r' = alpha / r
 
-It computes the same. Trained further in PEFT it is more than it was: B's zeros are then numbers like any others.
+It computes the same function. If it is trained further in PEFT, the zeros of B are trained, too, and it is no longer two
+separate adapters.
 """
 
 import json
@@ -27,7 +28,7 @@ from pellucid.training import checkpoint
 
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
-PREFIX = "base_model.model.transformer."  # of modules: PEFT's wrappers, then GPT2LMHeadModel's
+PREFIX = "base_model.model.transformer."  # of module names: PEFT's wrappers, then GPT2LMHeadModel's
 
 
 def export_adapter(run: Path, plan: Plan) -> None:
@@ -63,7 +64,7 @@ def save_adapter(model: LoraModel, directory: Path, *, base: str) -> None:
 
 
 def as_one(layer: LoraLinear) -> tuple[Tensor, Tensor]:
-    """The adapters of a layer as one: (A (n R, C), B (out, n R)), float32 on the CPU, for n adapters of rank R."""
+    """The n adapters of a layer, each of rank R, as one: (A (n R, C), B (out, n R)), float32 on the CPU."""
     a = torch.cat([layer.parts_of(adapter)[0].detach().float().cpu() for adapter in layer.adapters])
     b, column = torch.zeros(layer.out_features, len(a)), 0
     for adapter in layer.adapters:
@@ -74,7 +75,7 @@ def as_one(layer: LoraLinear) -> tuple[Tensor, Tensor]:
 
 
 def _config(model: LoraModel, base: str) -> dict[str, Any]:
-    """`adapter_config.json`. Modules with several adapters have a rank and an alpha of their own."""
+    """The contents of `adapter_config.json`. Modules with several adapters get a rank and an alpha of their own."""
     settings = model.settings
     counts = {name.split(".", 2)[2]: len(layer.adapters) for name, layer in model.lora_layers()}  # by module of a block
     return {

@@ -1,11 +1,11 @@
-"""The checks of OpenAI's tool that prepared examples for fine-tuning GPT-3, and their mends.
+"""Checks and mends files of examples as OpenAI's data preparation tool for GPT-3 did.
 
-`openai tools fine_tunes.prepare_data` (openai-python 0.28.1, validators.py) went through a file of prompts and completions and
+`openai tools fine_tunes.prepare_data` (openai-python 0.28.1, validators.py) checked a file of prompts and completions and
 offered to mend what it found. The checks, their order, their limits and the separators that they propose are that tool's; each
-goes by what the mends before it left. Ours also name the lines, see a separator or an ending that only some lines lack, and
-count tokens by the model's own tokenizer.
+check sees the examples as the mends before it left them. Ours also name the lines, notice a separator or an ending that only
+some lines lack, and count tokens with the model's own tokenizer.
 
-JSON lines are checked as a stream (`row_stream`): memory does not grow with the file, but for some bytes a row.
+JSON lines are checked as a stream (`row_stream`): memory does not grow with the file, except for some bytes a row.
 """
 
 from collections.abc import Collection, Iterator
@@ -27,7 +27,7 @@ __all__ = ["ENDINGS", "SEPARATORS", "Finding", "Prepared", "prepare_examples", "
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedExamples:
-    """The mended examples, computed anew at each iteration. `len` is how many there are."""
+    """The mended examples, computed again at each iteration. `len` is their number."""
 
     checks: Checks
     name: object
@@ -45,11 +45,11 @@ class PreparedExamples:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A file that was checked.
+    """The result of checking a file.
 
     Attributes:
-        count: the examples in it. what: its format, in words. kind: "open-ended" (all prompts are empty), "classification"
-            (few different completions) or "conditional".
+        count: the number of examples in the file. what: its format, in words. kind: "open-ended" (all prompts are empty),
+            "classification" (few different completions) or "conditional".
         findings: in the order of the checks. examples: the mended ones.
     """
 
@@ -65,15 +65,15 @@ def preparing(
     path: Path, *, tokenizer: Tokenizer | None = None, n_ctx: int | None = None, only: Collection[str] | None = None,
     name: object = None, json_lines: bool = False,
 ) -> Iterator[Prepared]:  # fmt: skip
-    """A context manager that checks a file of examples, and mends what can be. The examples are there within the block.
+    """A context manager that checks a file of examples, and mends it where it can. The examples are available in the block.
 
     Args:
         tokenizer, n_ctx: of the model that will be fine-tuned; None: tokens are not counted.
-        only: names of the checks whose mends are applied; None: of all. name: what messages call the file.
-        json_lines: whether it must be JSON lines.
+        only: names of the checks whose mends are applied; None: all. name: the name of the file in messages.
+        json_lines: whether the file must be JSON lines.
 
     Raises:
-        PellucidError: as `read_examples`, but for empty completions.
+        PellucidError: as `read_examples`, except for empty completions, which are findings.
     """
     name = path if name is None else name
     with ExitStack() as stack:
@@ -92,7 +92,7 @@ def preparing(
 
 
 def prepare_examples(path: Path, *, tokenizer: Tokenizer | None = None, n_ctx: int | None = None) -> Prepared:
-    """The same, with the mended examples in a list. Arguments and errors as `preparing`."""
+    """`preparing` with the mended examples in a list, without a context manager. Arguments and errors as there."""
     with preparing(path, tokenizer=tokenizer, n_ctx=n_ctx) as found:
         return Prepared(
             count=found.count, what=found.what, kind=found.kind, findings=found.findings, examples=list(found.examples)

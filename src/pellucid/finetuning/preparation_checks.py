@@ -1,6 +1,6 @@
-"""`Checks`: the checks of `preparation` over rows that are iterated over again for each, so that they need not be in memory.
+"""`Checks`: the checks of `preparation`. Each iterates over the rows again, so that they need not be in memory.
 
-What a check keeps of a file is a count, a text, or a few bytes a row; a mend is a function of a row, applied at each iteration.
+A check keeps a count, a text, or a few bytes a row; a mend is a function of a row, applied at each iteration.
 """
 
 import re
@@ -29,16 +29,16 @@ SEPARATORS = (" ->", "\n\n###\n\n", "\n\n===\n\n", "\n\n---\n\n", "\n\n===>\n\n"
 LAST_SEPARATOR = "\n\n### =>\n\n"
 ENDINGS = ("\n", ".", " END", "***", "+++", "&&&", "$$$", "@@@", "%%%")
 LAST_ENDING = " [END]"
-MOST_HAVE = 0.8  # choice: an ending that so large a share of the texts has is meant for all
-MOST_LISTED = 10_000  # numbers of lines in a finding
-MOST_NAMES, MOST_QUOTED = 20, 80  # names of columns in a finding; characters of a text in it
+MOST_HAVE = 0.8  # choice: if this share of the texts has an ending, it is missing from the others
+MOST_LISTED = 10_000  # line numbers that a finding lists
+MOST_NAMES, MOST_QUOTED = 20, 80  # names of columns, and characters of a text, that a finding quotes
 _PLACES: dict[str, Literal[1, 2]] = {"prompt": 1, "completion": 2}  # in `Texts`
 _NO_UPPER = bytes(set(range(256)) - set(range(65, 91)))
 _NO_LETTER = bytes(set(range(256)) - set(range(65, 91)) - set(range(97, 123)))
 
 
 class Rows(Protocol):
-    """Rows that can be iterated over again. `others`: the names of their further columns; `with_others`: which have some."""
+    """Rows to iterate over repeatedly. `others`: the names of further columns; `with_others`: 1 for each row that has some."""
 
     others: dict[str, None]
     with_others: bytearray
@@ -51,7 +51,7 @@ class RowList:
     """Rows in memory.
 
     Raises:
-        PellucidError: a prompt or a completion is no text.
+        PellucidError: a prompt or a completion is not text.
     """
 
     def __init__(self, rows: Sequence[Row], name: object) -> None:
@@ -71,9 +71,9 @@ class Finding:
     """What a check found.
 
     Attributes:
-        check: its name. problem: in words. mend: what the mended examples have in its place, in words; "" where a person must.
-        lines: the numbers of the lines (of a JSON array: items) that it is about, the first `MOST_LISTED`; empty where it is
-            about the file. count: of all those lines.
+        check: its name. problem: in words. mend: what was changed, in words; "" where a person has to decide.
+        lines: the numbers of the lines (of a JSON array: items) that it is about, the first `MOST_LISTED`; empty if it is
+            about the whole file. count: how many lines there are in all.
     """
 
     check: str
@@ -84,14 +84,14 @@ class Finding:
 
 
 class Checks:
-    """Rows on their way through the checks. Iterating gives them as mended so far.
+    """Checks rows and mends them. Iterating gives the rows as mended so far.
 
     Args:
         rows: of the file. tokenizer, n_ctx: of the model; None: tokens are not counted.
-        only: names of the checks whose mends are applied; None: of all.
+        only: names of the checks whose mends are applied; None: all.
 
     Attributes:
-        findings: so far. count: of the rows that are left.
+        findings: so far. count: how many rows are left.
     """
 
     def __init__(
@@ -131,12 +131,12 @@ class Checks:
             self.ending("completion", tr("the completions"))
         self.leading_space()
         if self._changes:
-            self.duplicates()  # that the mends made, as they may have made some too long
+            self.duplicates()  # mends may have made rows equal, or too long
             self.tokens()
         return kind
 
     def _find(self, check: str, problem: str, mend: str, rows: Iterable[Texts] = ()) -> bool:
-        """Adds a finding, if it is about some rows. Returns whether its mend is to be applied."""
+        """Adds a finding about these rows. Returns whether its mend is to be applied."""
         lines, count = array("q"), 0
         for number, _, _ in rows:
             count += 1
@@ -150,7 +150,7 @@ class Checks:
         return (row for row in self if wanted(row[place]))
 
     def _drop(self, check: str, problem: str, flags: Iterable[bool]) -> None:
-        """Leaves out the rows, of those that are left, that have a flag, if there are any."""
+        """Leaves out those of the remaining rows whose flag is set, with a finding if there are any."""
         places = np.flatnonzero(np.frombuffer(self._kept, np.uint8))
         dropped = places[np.fromiter(flags, bool, count=len(places))]
         if not len(dropped):
@@ -191,12 +191,12 @@ class Checks:
         return "classification" if different < self.count / 3 else "conditional"
 
     def duplicates(self) -> None:
-        """The same prompt with the same completion as before."""
+        """Rows with the prompt and the completion of an earlier row."""
         again = _repeated(f"{len(prompt)}:{prompt}{completion}" for _, prompt, completion in self)
         self._drop("duplicates", tr("prompt and completion are those of an earlier line"), again.tolist())
 
     def long(self) -> None:
-        """More characters than the tool let pass."""
+        """Rows of more characters than the tool accepted."""
         flags = (len(prompt) + len(completion) > MAX_CHARACTERS for _, prompt, completion in self)
         self._drop("long", tr("longer than {most:,} characters", most=MAX_CHARACTERS), flags)
 
@@ -239,7 +239,7 @@ class Checks:
         return all(text == first for text in texts)
 
     def _add_ending(self, column: str, name: str, check: str) -> str:
-        """Gives the texts without the ending that most have, or else all of them, one."""
+        """Adds an ending: to the texts that lack the usual one, or, if there is no usual one, to all texts."""
         usual = usual_ending(lambda: self._texts(column), self.count)
         lacking = self._where(column, lambda text: not (usual and text.endswith(usual)))
         ending = usual or _proposed(self._texts(column), column)
@@ -252,7 +252,7 @@ class Checks:
         return ending
 
     def prefix(self, column: str, name: str) -> None:
-        """A long beginning that all texts of a column share: the model would only learn it by heart."""
+        """A long beginning that all texts of a column share: it tells the model nothing."""
         shared = _common_beginning(self._texts(column)) if self.count > 1 else ""
         shared = shared[: max(shared.rfind(space) for space in " \n") + 1]  # whole words
         if len(shared.strip()) < LONG_PREFIX[column]:
@@ -265,7 +265,7 @@ class Checks:
             self._change(column, lambda text: space + text[len(shared) :])
 
     def leading_space(self) -> None:
-        """Completions that do not begin with white space: words are written as tokens with the space before them."""
+        """Completions that do not begin with white space: tokens of words include the space before the word."""
         if all(text[:1].isspace() for text in self._texts("completion") if text):
             return
         problem = tr("the completion does not begin with a space, as words do when they are written as tokens")
@@ -274,7 +274,7 @@ class Checks:
             self._change("completion", lambda text: text if text[:1].isspace() or not text else f" {text}")
 
     def tokens(self) -> None:
-        """More tokens than the model reads, the end of the text included."""
+        """Rows of more tokens than the model reads."""
         if self._tokenizer is None or self._n_ctx is None:
             return
         flags = (_more_tokens(prompt, completion, self._tokenizer, self._n_ctx) for _, prompt, completion in self)
@@ -282,19 +282,19 @@ class Checks:
 
 
 def _quoted(text: str) -> str:
-    """A text for a finding, as Python writes it; its beginning where it is long: a file may have texts of megabytes."""
+    """A text for a finding, as a Python literal; only its beginning if it is long, since a text may have megabytes."""
     return repr(text) if len(text) <= MOST_QUOTED else f"{text[:MOST_QUOTED]!r}..."
 
 
 def _more_tokens(prompt: str, completion: str, tokenizer: Tokenizer, n_ctx: int) -> bool:
-    if len(prompt.encode()) + len(completion.encode()) < n_ctx:  # a token has a byte at least; one may begin the text
+    if len(prompt.encode()) + len(completion.encode()) < n_ctx:  # a token has at least one byte; one more may begin the text
         return False
     first = tokenizer.encode_prompt(prompt) or [tokenizer.eot]
     return len(first) + len(tokenizer.encode(completion, continued=True)) > n_ctx
 
 
 def _repeated(texts: Iterable[str]) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-    """(N,) whether a text is the same as an earlier one, by digests of 128 bits."""
+    """(N,) bool: whether each text equals an earlier one, compared by 128-bit digests."""
     data = bytearray()
     for text in texts:
         data += blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -321,7 +321,7 @@ def _is_upper(text: str) -> bool:
 
 
 def _common_beginning(texts: Iterable[str]) -> str:
-    """What all texts begin with."""
+    """The longest common prefix of all texts."""
     texts = iter(texts)
     shared = next(texts)
     for text in texts:
@@ -333,15 +333,16 @@ def _common_beginning(texts: Iterable[str]) -> str:
 
 
 def _common_ending(texts: Iterable[str]) -> str:
-    """What all texts end with; "" where that is a part of a word."""
+    """The longest common suffix of all texts; "" if it consists of word characters only."""
     ending = _common_beginning(text[::-1] for text in texts)[::-1]
     return ending if re.search(r"\W", ending) else ""
 
 
 def usual_ending(texts: Callable[[], Iterator[str]], count: int) -> str:
-    """The ending of most texts, the longest of those that the most have; "" where that is a word's or a sentence's end.
+    """The ending that most texts have, the longest of equally frequent ones; "" if it is merely the end of words or sentences.
 
-    More than half of the texts have it: for each length a vote finds the one ending that can be it, a second pass counts.
+    More than half of the texts have it, so for each length the majority vote of Boyer and Moore finds the only candidate, and a
+    second pass counts it.
     """
     lengths = range(1, LONG_SEPARATOR + 3)
     leading, votes, counts = [""] * len(lengths), [0] * len(lengths), [0] * len(lengths)
@@ -357,7 +358,7 @@ def usual_ending(texts: Callable[[], Iterator[str]], count: int) -> str:
     for text in texts():
         for place, ending in enumerate(leading):
             if not text.endswith(ending):
-                break  # the longer ones end with this one, or are not the most
+                break  # a longer candidate either ends with this one, or has no majority
             counts[place] += 1
     best, most = "", max(2, MOST_HAVE * count)
     for ending, having in zip(leading, counts, strict=False):
@@ -367,7 +368,7 @@ def usual_ending(texts: Callable[[], Iterator[str]], count: int) -> str:
 
 
 def _proposed(texts: Iterable[str], column: str) -> str:
-    """The first ending of the tool's list that is in none of the texts."""
+    """The first ending of the tool's list that occurs in none of the texts."""
     known = list(SEPARATORS if column == "prompt" else ENDINGS)
     lines = False
     for text in texts:

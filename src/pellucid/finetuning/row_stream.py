@@ -1,6 +1,7 @@
-"""`RowStream`: the rows of a file of JSON lines, parsed once, then iterated over again and again without being in memory.
+"""`RowStream`: the rows of a file of JSON lines, parsed once and then iterated over repeatedly without being in memory.
 
-The parsed rows lie in an unnamed temporary file, of which the first megabytes stay in memory; some bytes a row are kept.
+The parsed rows are in an unnamed temporary file, or in memory while they have less than `IN_MEMORY` bytes; besides, a few bytes
+a row are kept.
 """
 
 import codecs
@@ -19,8 +20,8 @@ from pellucid.generation.example_tables import Row
 from pellucid.strict_json import parse_json, read_lines
 
 
-IN_MEMORY = 1 << 23  # bytes of rows
-BLOCK = 512  # rows that are read at once
+IN_MEMORY = 1 << 23  # bytes of rows that are held in memory before they go to a file
+BLOCK = 512  # rows that are read at a time
 MOST_OTHERS = 100  # names of further keys that are kept
 Texts = tuple[int, str, str]  # the number of a row, its prompt and its completion
 
@@ -36,10 +37,13 @@ def begins_json_lines(path: Path) -> bool:
 
 
 def texts_of(row: Row, name: object) -> Texts:
-    """A row as it is checked; a completion of null is empty.
+    """The number and the texts of a row; a completion of null is the empty text.
+
+    Args:
+        name: the name of the file in messages.
 
     Raises:
-        PellucidError: its prompt or its completion is no text.
+        PellucidError: its prompt or its completion is not text.
     """
     completion = "" if row.completion is None else row.completion
     if not isinstance(row.prompt, str) or not isinstance(completion, str):
@@ -51,13 +55,13 @@ class RowStream:
     """The rows of JSON lines. Use it in a `with` block, which deletes the temporary file.
 
     Args:
-        path: the file. name: what messages call it.
+        path: the file. name: its name in messages.
 
     Attributes:
-        others: names of further keys. with_others: which rows have some, by their place.
+        others: names of further keys. with_others: a byte for each row, 1 if it has further keys.
 
     Raises:
-        PellucidError: the file cannot be read, holds no examples, or has a line that is none (the message has its number).
+        PellucidError: the file cannot be read, holds no examples, or has a line that is not one (the message has its number).
     """
 
     def __init__(self, path: Path, name: object = None) -> None:
@@ -93,7 +97,7 @@ class RowStream:
             self.others |= dict.fromkeys(row.others[:MOST_OTHERS])
 
     def __iter__(self) -> Iterator[Texts]:
-        """The rows from the first on. One iteration at a time."""
+        """The rows in order. Only one iteration at a time: they share the position in the temporary file."""
         self._file.seek(0)
         for start in range(0, len(self._numbers), BLOCK):
             lengths = [part[start : start + BLOCK] for part in (self._prompts, self._completions)]

@@ -1,4 +1,4 @@
-"""Which examples are held out: by completion where completions repeat, and enough of them to tell two models apart."""
+"""Divides examples into training and held-out ones: by completion where completions repeat, and enough to compare models."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from pellucid.hashing import mix, permuted
 from pellucid.languages import tr
 
 
-FRACTION = 0.1  # held out, where that is enough
-ENOUGH = 20  # choice: one answer more or less is then 5 %
-MOST = 0.2  # held out of few examples
+FRACTION = 0.1  # the share that is held out, where that is enough
+ENOUGH = 20  # choice: with so many held-out examples, one answer more or less is 5 %
+MOST = 0.2  # the largest share, which is held out of few examples
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,8 +21,8 @@ class HeldOutSplit:
     """Examples to train on, and held-out ones.
 
     Attributes:
-        held_out: in an order that is a function of the seed, so that the first ones are a sample of all.
-        classes: how many completions several examples have; 0 where the split did not go by completion.
+        held_out: in an order that is a function of the seed, so that the first ones are a random sample.
+        classes: how many different completions occur more than once; 0 if none do, or if held-out examples were given.
         missing: how many of these have no held-out example.
     """
 
@@ -33,7 +33,7 @@ class HeldOutSplit:
 
     @property
     def warning(self) -> str:
-        """What keeps the held-out examples from being a good measure; "" where nothing does."""
+        """A warning if the held-out examples are too few to be a good measure, or miss some completions; "" otherwise."""
         count = len(self.held_out)
         if count < ENOUGH:
             one, wanted = 100 / count, round(ENOUGH / MOST)
@@ -53,10 +53,10 @@ class HeldOutSplit:
 def split(examples: Sequence[Example], *, seed: int, fraction: float = FRACTION) -> HeldOutSplit:
     """Divides examples into those to train on and held-out ones: a function of their order and the seed.
 
-    A tenth of the different examples is held out; of few examples more, up to a fifth, so that `ENOUGH` are, and one for each
-    repeated completion. Where completions repeat (classification), each has its share of the held-out examples; the
-    examples whose completions do not repeat are one part. Equal examples fall on the same side, so that a held-out example
-    was never trained on. At least one is on each side.
+    A tenth of the different examples is held out; if there are few, more than that, up to a fifth, so that there are `ENOUGH`,
+    and one for each repeated completion. Where completions repeat (classification), each has its share of the held-out
+    examples; the examples whose completions do not repeat are one group. Equal examples are on the same side, so that no
+    held-out example is trained on. There is at least one on each side.
 
     Raises:
         PellucidError: fewer than two different examples.
@@ -85,10 +85,10 @@ def split(examples: Sequence[Example], *, seed: int, fraction: float = FRACTION)
 
 
 def held_apart(examples: Sequence[Example], held_out: Sequence[Example]) -> HeldOutSplit:
-    """Examples to train on with held-out ones that were given apart: those of them that are among both are only held out.
+    """The split where held-out examples were given: an example that is also among them is held out, not trained on.
 
     Raises:
-        PellucidError: none is left on a side.
+        PellucidError: there are none on one side.
     """
     kept_out = set(held_out)
     train = [example for example in examples if example not in kept_out]
@@ -98,11 +98,11 @@ def held_apart(examples: Sequence[Example], held_out: Sequence[Example]) -> Held
 
 
 def _shares(sizes: Sequence[int], count: int, seed: int) -> list[int]:
-    """How many of each part are held out, `count` in all: one of each of several, then by size, by largest remainder.
+    """How many examples of each part are held out, `count` in all: one of each part of several, then by largest remainder.
 
-    A part of several keeps one at least to train on, as far as there is another to hold out.
+    A part of several keeps at least one to train on, as long as another part can give one instead.
     """
-    order = [permuted(i, len(sizes), key=mix(seed, len(sizes))) for i in range(len(sizes))]  # of equal parts, which comes first
+    order = [permuted(i, len(sizes), key=mix(seed, len(sizes))) for i in range(len(sizes))]  # decides between equal parts
     shares, total = [0] * len(sizes), sum(sizes)
     repeated = [place for place in sorted(order, key=lambda i: -sizes[i]) if sizes[place] > 1]
     for place in repeated[:count]:

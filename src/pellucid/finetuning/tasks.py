@@ -1,4 +1,4 @@
-"""A small task with known answers, on which a model can be scored before and after fine-tuning."""
+"""A small task with known answers, for scoring a model before and after fine-tuning."""
 
 from collections.abc import Iterable
 
@@ -25,8 +25,11 @@ def in_words(number: int) -> str:
 
 
 def number_words(numbers: Iterable[int] = range(1000)) -> list[Example]:
-    """Numbers and their names: `382 =>` and ` three hundred eighty-two`, with the arrow of the GPT-3 paper's figure 2.1.
+    """Examples of numbers and their names, `382 =>` and ` three hundred eighty-two`, with the arrow of the paper's figure 2.1.
 
-    The completion starts with a space, because that is how words are written as tokens.
+    The completion starts with a space, because the tokens of words include the space before the word.
+
+    Args:
+        numbers: each from 0 to 999.
     """
     return [Example(f"{number} =>", f" {in_words(number)}") for number in numbers]

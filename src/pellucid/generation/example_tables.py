@@ -63,7 +63,7 @@ def read_table(data: bytes, path: Path) -> RowFile:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         what = identify(data[:HEAD])
-        words = f"is {what}, and no text" if what else f"is not UTF-8 text ({error}): save it as CSV in UTF-8"
+        words = f"is {what}, not text" if what else f"is not UTF-8 text ({error}): save it as CSV in UTF-8"
         raise PellucidError(f"{path} {words}") from None
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
     rows = [(number, row) for number, row in _rows(text, delimiter, path) if any(cell.strip() for cell in row)]
