@@ -49,7 +49,7 @@ def test_priming_is_scored_over_many_questions(tiny_run: Path, tmp_path: Path, c
     said, table = capfd.readouterr()
     assert json.loads(said) == json.loads(evaluated[1]) and "| pairs | exact_match" in table
     for wrong, line in (
-        (("--orders", "2"), "--orders is of many questions: add --score"), (("--score", "--out", "x"), "--out keeps"),
+        (("--orders", "2"), "--orders needs --score"), (("--score", "--out", "x"), "--out is for the record of one"),
     ):  # fmt: skip
         assert main(["prime", str(file), *wrong]) == 2
         assert line in capfd.readouterr().err

@@ -88,7 +88,7 @@ def test_two_columns_need_no_names(tmp_path: Path) -> None:
         ("x.jsonl", b'{"prompt": 1, "completion": "b"}', "line 1"),
         ("x.jsonl", b'{"prompt": "\xff", "completion": "b"}', "not UTF-8"),
         ("x.jsonl", b'{"messages": []}', "'messages'; chat messages are not read"),
-        ("x.json", b'{"data":\n[{"prompt": "a", "completion": "b"}]}', "one JSON object: examples are a JSON array"),
+        ("x.json", b'{"data":\n[{"prompt": "a", "completion": "b"}]}', "one JSON object: give a JSON array"),
         ("x.json", b'[{"prompt": "a", "completion": "b"}, 5]', "item 2"),
         ("x.json", b'[{"prompt": "a"', "not JSON"),
         ("x.csv", b"a,b,c\n1,2,3\n", "its columns are 'a', 'b', 'c': name two of them prompt and completion"),

@@ -1,4 +1,4 @@
-"""`compare_with_finetuning`: a task asked with no, one and more examples, and of the model fine-tuned on all of them."""
+"""`compare_with_finetuning`: scores with no, one and more examples in the prompt, and after fine-tuning on all of them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -29,17 +29,19 @@ def compare_with_finetuning(
 ) -> Scores:  # fmt: skip
     """The scores of a model on a task with examples in the prompt, and of the same model fine-tuned on the task's examples.
 
-    `out` then holds what `pellucid.evaluate` writes, the fine-tuning run (`run/`, with the record of the figure `finetuning`)
-    and the record of one query after no, one and more examples (`priming.pellucid`, of the figure `priming`). The same call
-    goes on where it was ended.
+    `out` then holds what `pellucid.evaluate` writes, the fine-tuning run (`run/`, with the record for the figure `finetuning`)
+    and a record of the first query after no, one and more examples (`priming.pellucid`, for the figure `priming`). The same
+    call resumes what was interrupted.
 
     Args:
-        task: one, as `pellucid.evaluate` takes it, whose examples stand apart from its queries.
-        out: the folder.
+        model: anything `load` takes, or a model.
+        task: one task, as `pellucid.evaluate` takes it, with examples that are not among its queries.
+        out: the folder. shots, queries, orders, seed, report: as in `pellucid.evaluate`.
         observers, stop: of the fine-tuning run, as in `pellucid.finetune`. options: likewise, such as epochs=4.
 
     Raises:
-        PellucidError: several tasks, no examples apart from the queries, or as `pellucid.evaluate` and `pellucid.finetune`.
+        PellucidError: several tasks, no examples apart from the queries, a run that was stopped before its end, or as
+            `pellucid.evaluate` and `pellucid.finetune`.
     """
     folder = path_of("out", out)
     found = find_tasks(task, seed=seed)
@@ -60,14 +62,14 @@ def compare_with_finetuning(
         examples, folder / RUN, model=base, seed=seed, resume=True, observers=observers, stop=stop, **options
     )  # fmt: skip
     if run.step < run.plan.total_steps:
-        raise PellucidError(f"{folder / RUN} was stopped at step {run.step}: the same command goes on")
+        raise PellucidError(f"{folder / RUN} was stopped at step {run.step}: the same command resumes it")
     scores = evaluate(base, chosen, finetuned=load(folder / RUN), **asked)
     _record_priming(base, chosen, max(cell.shots for cell in scores.cells), seed, folder / RECORD)
     return scores
 
 
 def _record_priming(model: GPT, task: Task, shots: int, seed: int, path: Path) -> None:
-    """The first query after as many of its examples as `evaluate` gave it, and fewer."""
+    """Records the first query with no example, one, and as many as `evaluate` gave it."""
     query = task.queries[0]
     sample = samples_of(task, model, shots=shots, orders=1, queries=1, seed=seed)[0]
     counts = {0, min(1, len(sample.prompt.examples)), len(sample.prompt.examples)}

@@ -1,4 +1,4 @@
-"""`pellucid finetune EXAMPLES --check` and `--prepare OUT`: what is wrong with examples, and a file where it is mended."""
+"""`pellucid finetune EXAMPLES --check` and `--prepare OUT`: prints what is wrong with examples, and writes a mended file."""
 
 from pathlib import Path
 
@@ -17,14 +17,14 @@ from pellucid.languages import plural, tr
 from pellucid.text import Tokenizer
 
 
-MOST_LINES = 12  # numbers of lines that are listed of each finding
+MOST_LINES = 12  # line numbers that are printed for each finding
 
 
 def check_examples(examples: str, *, out: str | None, model: str, json: bool) -> int:
     """Prints the findings, and writes the mended examples to `out` if that is given. Returns the exit status.
 
     Raises:
-        PellucidError: no file of examples, nothing left of it, or `out` is the file itself or cannot be written.
+        PellucidError: not a file of examples, no example is left to write, or `out` is the file itself or cannot be written.
     """
     path = Path(examples)
     if out is not None:

@@ -8,20 +8,20 @@ from pellucid.cli.prime import numbers_of_shots
 
 
 HELP = "score a model on tasks with 0, 1 and more examples in the prompt"
-DESCRIPTION = """Asks a model the queries of tasks, with different numbers of examples in the prompt, and prints the metrics of
-the GPT-3 paper with their intervals, and what the examples add (few-shot minus zero-shot). No weight changes.
-TASKS, joined by commas: arithmetic (the paper's ten tasks), words (its five), families_held_out (eight families of
-small tasks that the recipe's models never saw), families_frequent (twelve that they saw most), families_trained (all 65),
-families_markup (descriptions with code), one of these by its name (two_digit_addition, ..., parity_label), FILE.jsonl
-(queries of your own), FILE.txt (perplexity and bits per byte).
-FILE.jsonl has a line a query, {"prompt": "...", "completion": "..."}, multiple choice with "choices": ["...", "..."];
-its first line may be {"task": "what is to be done, in words", "format": "arrow, equals, qa, code or plain"}.
-react is the article's example, descriptions and code, compared as trees; with --finetune a task is asked of the model
-fine-tuned on its examples, too, and DIR has the records of the figures priming and finetuning.
-With --out the folder keeps every sample; the same command goes on where it was ended."""
+DESCRIPTION = """Asks a model the queries of tasks with different numbers of examples in the prompt, and prints the metrics of
+the GPT-3 paper with intervals, and what the examples add (few-shot minus zero-shot). No weight changes.
+TASKS are joined by commas: arithmetic (the paper's ten tasks), words (its five word tasks), families_held_out (eight
+families of small tasks that the embedded models never trained on), families_frequent (the twelve that they trained on most),
+families_trained (all 65 that they trained on), families_markup (descriptions with code), a single task by its name
+(two_digit_addition, parity_label, ...), FILE.jsonl (queries of your own), FILE.txt (perplexity and bits per byte of a text).
+FILE.jsonl has a query a line, {"prompt": "...", "completion": "..."}, multiple choice with "choices": ["...", "..."];
+its first line may be {"task": "the task in words", "format": "arrow, equals, qa, code or plain"}.
+react is the article's example, from descriptions to code, compared as trees. With --finetune the model is also fine-tuned
+on the task's examples and asked again; DIR then has the records of the figures priming and finetuning.
+With --out every sample is kept in DIR, and the same command resumes an evaluation that was interrupted."""
 EXAMPLE = """pellucid evaluate --tasks two_digit_addition,capitals.jsonl --shots 0,1,8 --out scores
   pellucid evaluate --tasks react --shots 0,1,6 --orders 1 --queries 40 --finetune --out react"""
-_OPTIONS = ("epochs", "batch", "learning_rate_multiplier")  # of fine-tuning
+_FINETUNING_OPTIONS = ("epochs", "batch", "learning_rate_multiplier")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,14 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of tasks, drawn examples and intervals (default 0)")
     parser.add_argument("--out", metavar="DIR", help="folder for every sample, the scores, their table and chart")
     parser.add_argument(
-        "--finetune", action="store_true", help="fine-tune on the task's examples too, and compare (one task; needs --out)"
+        "--finetune", action="store_true", help="also fine-tune on the task's examples, and compare (one task; needs --out)"
     )
-    parser.add_argument("--epochs", type=float, metavar="N", help="of fine-tuning (default 4)")
-    parser.add_argument("--batch", type=int, metavar="N", help="of fine-tuning: examples in a step (default 16)")
+    parser.add_argument("--epochs", type=float, metavar="N", help="with --finetune: epochs (default 4)")
+    parser.add_argument("--batch", type=int, metavar="N", help="with --finetune: examples in a step (default 16)")
     parser.add_argument(
-        "--learning-rate-multiplier", type=float, metavar="X", help="of fine-tuning: as pellucid finetune's (default 0.2)"
+        "--learning-rate-multiplier", type=float, metavar="X", help="with --finetune: as in pellucid finetune (default 0.2)"
     )
-    parser.add_argument("--contamination", metavar="RUN", help="a run or its text: report which queries are in it")
+    parser.add_argument("--contamination", metavar="RUN", help="a run or its text: report the queries that are in it")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     }  # fmt: skip
     if args.finetune:
         with RunDisplay(json=True) as live, stop_on_signals(live) as stop:
-            options = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
+            options = {name: getattr(args, name) for name in _FINETUNING_OPTIONS if getattr(args, name) is not None}
             scores = compare_with_finetuning(args.model, args.tasks, args.out, **asked, observers=[live], stop=stop, **options)
     else:
         scores = evaluate(load(args.model), args.tasks, out=args.out, contamination=args.contamination, **asked)
@@ -86,8 +86,8 @@ def _wrong_use(args: argparse.Namespace) -> str | None:
     if args.finetune and args.out is None:
         return "--finetune needs --out DIR, which keeps the run"
     if args.finetune and args.contamination is not None:
-        return "--contamination and --finetune go one by one: leave out one of them"
-    given = [f"--{name.replace('_', '-')}" for name in _OPTIONS if getattr(args, name) is not None]
+        return "--contamination does not go with --finetune: leave out one of them"
+    given = [f"--{name.replace('_', '-')}" for name in _FINETUNING_OPTIONS if getattr(args, name) is not None]
     if given and not args.finetune:
-        return f"{given[0]} is of fine-tuning: add --finetune"
+        return f"{given[0]} is an option of fine-tuning: add --finetune"
     return None

@@ -11,10 +11,10 @@ from pellucid.training.options import FinetuningOptions
 
 HELP = "fine-tune a model on examples"
 DESCRIPTION = """Fine-tunes a model on examples or on plain text. Examples are JSON lines, {"prompt": ..., "completion": ...}, a
-JSON array of such objects, or CSV with the columns prompt and completion. A tenth of them is held out, of few up to a
-fifth; RUN/model is the model that answers most of those exactly, and of several the one with the lowest loss on them.
-At the end some are shown with the answers before and after. Without a budget: 4 epochs. --lora-rank trains small
-adapters beside frozen weights; RUN/model has them merged in, RUN/adapter holds them for PEFT.
+JSON array of such objects, or CSV with the columns prompt and completion. A tenth of them is held out (if there are few,
+up to a fifth). RUN/model is the model that answers most held-out examples exactly, and of several such models the one with
+the lowest loss on them. At the end some are shown with the answers before and after. Without a budget: 4 epochs.
+--lora-rank trains small adapters and leaves the weights frozen; RUN/model has them merged in, RUN/adapter has them for PEFT.
 --check tells what is wrong with a file of examples, and --prepare writes a mended one; neither trains."""
 EXAMPLE = """pellucid finetune examples.jsonl --out runs/tuned
   pellucid finetune reviews.csv --out runs/reviews -m runs/book
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-record", action="store_true", help="keep no record of the run (RUN/finetuning.pellucid)")
     parser.add_argument("--resume", action="store_true", help="resume the run in --out; with EXAMPLES: or start it")
     parser.add_argument("--check", action="store_true", help="print what is wrong with EXAMPLES, by line, and train nothing")
-    parser.add_argument("--prepare", metavar="FILE", help="as --check, and write the mended examples to FILE (JSON lines)")
+    parser.add_argument("--prepare", metavar="FILE", help="like --check, and write the mended examples to FILE (JSON lines)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 

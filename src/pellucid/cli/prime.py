@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 HELP = "ask one question after 0, 1 and more examples, and compare the answers"
 DESCRIPTION = """Puts a task, some examples and a question into one prompt, with a different number of examples each time, and
-shows how likely the model then finds the right answer, and what it would answer. No weight changes: the examples are only read.
+shows the probability of the right answer, and what the model would answer. No weight changes: the examples are only read.
 FILE is JSON, {"task": "...", "examples": [{"prompt": "...", "completion": "..."}, ...], "query": "...", "answer": "..."}, or
-lines of examples (JSONL), {"prompt": "...", "completion": "..."}, a JSON array of them or a CSV table, the last one being
-the question with its right answer.
-The record is what the figure `priming` is drawn from, and `pellucid verify` recomputes it.
-With --score each example of FILE is the question once, after others that are drawn, and the answers are counted, with
-intervals: one question may be luck."""
+examples alone, {"prompt": "...", "completion": "..."}, as JSON lines, a JSON array or a CSV table; the last one is then the
+question with its right answer.
+The figure `priming` is drawn from the record, and `pellucid verify` recomputes it.
+One question may be answered by luck: with --score every example of FILE is asked once, after others that are drawn, and
+scores with intervals are printed."""
 EXAMPLE = """pellucid prime french.json --shots 0,1,8 --out french.pellucid
   pellucid prime french.jsonl --shots 0,1,8 --score"""
 
 MOST_ANSWER = 200  # characters of an answer that a table shows
-_MOST_GAIN = 700.0  # nats: the largest whose factor is a number
+_MOST_GAIN = 700.0  # nats: exp() of more overflows
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record-dtype", choices=("float16", "float32"), default="float16", help="of attention weights (default float16)"
     )
-    parser.add_argument("--score", action="store_true", help="ask every example of FILE: scores with intervals")
-    parser.add_argument("--queries", type=int, metavar="N", help="with --score: the first N (default 100; 0: all)")
+    parser.add_argument("--score", action="store_true", help="ask every example of FILE, and print scores with intervals")
+    parser.add_argument("--queries", type=int, metavar="N", help="with --score: ask the first N (default 100; 0: all)")
     parser.add_argument("--orders", type=int, metavar="N", help="with --score: draws of examples for each question (default 3)")
-    parser.add_argument("--seed", type=int, metavar="N", help="with --score: of draws and intervals (default 0)")
+    parser.add_argument("--seed", type=int, metavar="N", help="with --score: seed of draws and intervals (default 0)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -52,7 +52,7 @@ def numbers_of_shots(text: str) -> tuple[int, ...]:
     try:
         found = tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers, such as 0,1,8") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers, such as 0,1,8") from None
     if min(found) < 0:
         raise argparse.ArgumentTypeError(f"{text!r} holds a number below 0")
     return found
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         return _score(args)
     scoring = {"--queries": args.queries, "--orders": args.orders, "--seed": args.seed}
     if needless := [flag for flag, value in scoring.items() if value is not None]:
-        print(f"pellucid prime: {needless[0]} is of many questions: add --score", file=sys.stderr)
+        print(f"pellucid prime: {needless[0]} needs --score: add it", file=sys.stderr)
         return 2
     from pathlib import Path
 
@@ -114,9 +114,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    """Scores over all examples of the file, each in turn the question after others."""
+    """Prints scores over the examples of the file, each asked once after others."""
     if args.out is not None:
-        print("pellucid prime: --out keeps the record of one question: leave it out, or --score", file=sys.stderr)
+        print("pellucid prime: --out is for the record of one question: leave out --out or --score", file=sys.stderr)
         return 2
     from pathlib import Path
 
@@ -144,7 +144,7 @@ def _score(args: argparse.Namespace) -> int:
 
 
 def shots_rows(record: "Record", tokenizer: "Tokenizer") -> list[dict[str, Any]]:
-    """What each prompt gave, as plain values."""
+    """The results of each prompt, as plain values for JSON."""
     starts = record["priming/starts"].tolist()
     rows = []
     for i, count in enumerate(record["priming/shots"].tolist()):
@@ -158,7 +158,7 @@ def shots_rows(record: "Record", tokenizer: "Tokenizer") -> list[dict[str, Any]]
 
 
 def shots_table(prompt: "Prompt", answer: str, rows: list[dict[str, Any]]) -> str:
-    """The table, and in words whether the examples helped. What is as wide as it likes stands last in its line."""
+    """The table, and a sentence that says whether the examples helped. The column of variable width is the last one."""
     from pellucid.languages import tr
     from pellucid.text.graphemes import padded
 
@@ -173,7 +173,7 @@ def shots_table(prompt: "Prompt", answer: str, rows: list[dict[str, Any]]) -> st
 
 
 def _line(text: str) -> str:
-    """A text in one line: line breaks and control characters as escapes, and not too long."""
+    """A text in one line of limited length, with line breaks and control characters as escapes."""
     from pellucid.cli.output import printable
 
     shown = printable(text).strip()

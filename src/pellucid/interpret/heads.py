@@ -1,19 +1,19 @@
-"""Attention heads of known kinds, found by their scores on generated sequences.
+"""Attention heads of known kinds, found by their scores on repeated random tokens.
 
-B sequences of T = 2 N tokens: N drawn uniformly from all ordinary tokens, then the same N again, so that nothing but the
-sequence itself tells what comes next. The score of a head is the mean of one attention weight over positions and sequences:
+B sequences of T = 2 N tokens, H heads: N tokens drawn uniformly from all ordinary tokens, then the same N again, so that only
+the sequence itself can predict the next token. The score of a head is the mean of one attention weight over positions and
+sequences:
 
 - previous_token: at each position but the first, the weight of the position before it.
 - duplicate_token: in the second half, the weight of the same token in the first half.
-- induction: in the second half, the weight of the token after that one, which is the token that comes next.
+- induction: in the second half, the weight of the token after that one, which is also the token that comes next.
 
 (Olsson et al. 2022, "In-context Learning and Induction Heads", arXiv 2209.11895, for previous-token and induction heads; Wang
-et al. 2022, arXiv 2211.00593, for duplicate-token heads.) A head is named where a score is at least `THRESHOLD` and
-`TIMES_UNIFORM` times that of a head that attends to all it sees alike (choices). Where a block's band is too short to see the
-first half, its heads have no score but the first.
+et al. 2022, arXiv 2211.00593, for duplicate-token heads.) A head is named as one of a kind if its score is at least `THRESHOLD`
+and at least `TIMES_UNIFORM` times that of uniform attention over the positions that it sees (choices). In a block whose band is
+too short to see the first half, heads have the first score only.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,8 @@ class HeadScore:
     """A head's score of one kind.
 
     Attributes:
-        score: the mean weight, 0 to 1. uniform: that of a head that attends to all it sees alike.
+        block, head: numbers from 0. kind: one of `KINDS`.
+        score: the mean weight, 0 to 1. uniform: the score of uniform attention over the positions that the head sees.
     """
 
     block: int
@@ -59,12 +60,12 @@ class HeadScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadScores:
-    """All heads' scores, and what the repetition does for the model.
+    """The scores of all heads, and how much better the model predicts the repetition.
 
     Attributes:
-        scores: of each block, head and kind, without those that a band cannot see.
-        loss_first, loss_second: mean loss in nats of the tokens of the first half and of the second: copying makes the second's
-            lower. ln V is the best that a model can do without.
+        scores: of each block, head and kind, without kinds whose positions a band hides.
+        loss_first, loss_second: mean loss in nats of the tokens of the first and of the second half. Copying lowers the second;
+            without it ln V, of a vocabulary of V tokens, is the lowest possible.
     """
 
     scores: tuple[HeadScore, ...]
@@ -72,11 +73,11 @@ class HeadScores:
     loss_second: float
 
     def named(self) -> list[HeadScore]:
-        """The heads that have a name, by kind, the highest score first."""
+        """The scores of the named heads, by kind, the highest first."""
         return sorted((one for one in self.scores if one.is_named), key=lambda one: (KINDS.index(one.kind), -one.score))
 
     def highest(self, kind: str) -> HeadScore:
-        """The head with the highest score of a kind. Raises PellucidError where no block can see it."""
+        """The highest score of a kind. Raises PellucidError if no block sees the positions of that kind."""
         found = [one for one in self.scores if one.kind == kind]
         if not found:
             raise PellucidError(f"no head sees far enough for {kind}")
@@ -88,11 +89,11 @@ def head_scores(model: GPT, *, length: int = LENGTH, sequences: int = SEQUENCES,
     """The scores of all heads of a model.
 
     Args:
-        length: N tokens, which are repeated once; as many as half of the context at most.
+        length: N, at most half of the context.
         sequences: B. seed: of the tokens.
 
     Raises:
-        PellucidError: a context of fewer than 4 tokens, or a model that was changed so that its attention cannot be seen.
+        PellucidError: a context of fewer than 4 tokens, or a model that was changed so that its attention cannot be observed.
     """
     instance("model", model, GPT, "a model (pellucid.load(...))")
     length = min(whole_number("length", length, 2), model.config.n_ctx // 2)
@@ -114,8 +115,8 @@ def head_scores(model: GPT, *, length: int = LENGTH, sequences: int = SEQUENCES,
             for block, pattern in enumerate(model.config.pattern):
                 q, k = tap.queries_and_keys(block)
                 weights = attention_weights(q, k, pattern, model.compressor(block))
-                for kind, mean in _means(length).items():
-                    for head, value in enumerate(mean(weights).tolist()):
+                for kind in KINDS:
+                    for head, value in enumerate(_scored_weights(weights, kind, length).mean(-1).tolist()):
                         totals[block, head, kind] = totals.get((block, head, kind), 0.0) + value / sequences
     scores = tuple(
         HeadScore(block=block, head=head, kind=kind, score=score, uniform=uniform)
@@ -129,30 +130,23 @@ def _repeated(model: GPT, length: int, key: int) -> Tensor:
     """(1, 2 N) tokens: N drawn, then the same again; no end-of-text."""
     vocabulary = model.config.vocab_size
     if model.tokenizer is not None:
-        vocabulary = min(vocabulary, model.tokenizer.vocab_size)  # a model may have rows for no token
+        vocabulary = min(vocabulary, model.tokenizer.vocab_size)  # a model may have more rows than the tokenizer has tokens
     ordinary = np.array([token for token in range(vocabulary) if token not in model.end_ids])
     drawn = ordinary[(mix_array(key, np.arange(length)) % np.uint64(len(ordinary))).astype(np.int64)]
     return torch.from_numpy(np.concatenate([drawn, drawn]))[None]
 
 
-def _means(length: int) -> dict[str, Callable[[Tensor], Tensor]]:
-    """By kind, (H, T, T) weights -> (H,) means."""
-
-    def diagonal(offset: int, first: int) -> Callable[[Tensor], Tensor]:
-        """Weights of the key `offset` positions before the query, of queries from `first` on."""
-        return lambda weights: weights.diagonal(-offset, 1, 2)[:, first - offset :].mean(-1)
-
-    return {
-        "previous_token": diagonal(1, 1), "duplicate_token": diagonal(length, length), "induction": diagonal(length - 1, length)
-    }  # fmt: skip
+def _scored_weights(weights: Tensor, kind: str, length: int) -> Tensor:
+    """The weights that a score is the mean of: (H, T, T) -> (H, positions)."""
+    # How many positions the key is before the query, and the first query that counts.
+    offset, first = {"previous_token": (1, 1), "duplicate_token": (length, length), "induction": (length - 1, length)}[kind]
+    return weights.diagonal(-offset, 1, 2)[:, first - offset :]
 
 
 def _uniform(model: GPT, block: int, head: int, kind: str, length: int) -> float | None:
-    """The score of a head that attends to all it sees alike; None where the pattern hides some of what the score is of."""
+    """The score of uniform attention over what the head sees; None if the pattern hides some of the positions that count."""
     mask = visible_mask(model.config.pattern[block], 2 * length, 2 * length, heads=model.config.n_heads)
     seen = mask[head].float()
-    alike = (seen / seen.sum(-1, keepdim=True).clamp(min=1))[None]
-    offset, first = {"previous_token": (1, 1), "duplicate_token": (length, length), "induction": (length - 1, length)}[kind]
-    if not bool((alike.diagonal(-offset, 1, 2)[:, first - offset :] > 0).all()):
-        return None
-    return float(_means(length)[kind](alike)[0])
+    weights = (seen / seen.sum(-1, keepdim=True).clamp(min=1))[None]
+    scored = _scored_weights(weights, kind, length)
+    return float(scored.mean()) if bool((scored > 0).all()) else None

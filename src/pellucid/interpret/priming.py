@@ -1,10 +1,9 @@
-"""`prime`: asks one question after different numbers of examples, and records what the model makes of it.
+"""`prime`: asks one question after different numbers of examples, and records probabilities, answers and attention.
 
 P tokens of a prompt, V of the right answer, H heads, L blocks, B prompts, K candidates.
 
-No weight changes: the examples are only read ("few-shot", section 2 of the GPT-3 paper). The answer's place is the prompt's
-last token, whose output is the answer's first token: its attention is recorded, from which follows what it reads of each
-example.
+No weight changes: the examples are only read ("few-shot", section 2 of the GPT-3 paper). The prompt's last token predicts the
+answer's first token; its attention is recorded, which shows how much it attends to each example.
 """
 
 from collections.abc import Iterable, Sequence
@@ -43,11 +42,11 @@ def prime(
 ) -> Record:  # fmt: skip
     """Asks the prompt's query after different numbers of its examples, and records how likely the right answer is.
 
-    PyTorch computes, as in `xray`. Nothing is drawn: the record holds the log-probability of each token of the right answer,
-    the likeliest first tokens, the likeliest answer of the same length, and attention weights.
+    PyTorch computes, as in `xray`. Nothing is sampled: the record holds the log-probability of each token of the right answer,
+    the likeliest first tokens, the greedy answer of the same length, and attention weights.
 
     Args:
-        prompt: with all examples that are to be used.
+        prompt: with all examples.
         answer: the right answer to its query, without the space before it.
         shots: numbers of examples, counted from the first; default: 0, 1 and 8, or as many as there are.
         candidates: likeliest first tokens to list.
@@ -96,7 +95,7 @@ def _numbers_of_shots(shots: Iterable[int] | None, prompt: Prompt) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPrompt:
-    """The tokens of a prompt, the part of each (0 the task, 1 to k the examples, k + 1 the query), the number of its role."""
+    """The tokens of a prompt; the part of each (0 the task, 1 to k the examples, k + 1 the query); its index in `ROLES`."""
 
     ids: list[int]
     parts: list[int]
@@ -105,7 +104,7 @@ class LabelledPrompt:
 
 @dataclass(frozen=True, slots=True)
 class PrimingTokens:
-    """The prompts of a record as tokens, and the right answer, which has the same tokens after each of them."""
+    """The prompts of a record, and the right answer, which has the same tokens after each of them."""
 
     prompts: list[LabelledPrompt]
     answer: list[int]
@@ -140,7 +139,7 @@ def prompt_text(prompt: Prompt, answer: str) -> dict[str, Any]:
 
 
 def _too_long(model: GPT, prompt: Prompt, answer: str, count: int, length: int, answered: int) -> PellucidError:
-    """The error of a prompt that does not fit: with how many examples it would."""
+    """The error of a prompt that does not fit; it tells how many examples would."""
     room, tokenizer = model.config.n_ctx + 1 - answered, model.require_tokenizer()
     fitting = [k for k in range(count) if encode_answered(prompt.shots(k), answer, tokenizer)[1] <= room]
     fits = f"{fitting[-1]} of the examples fit" if fitting else "not even task and query fit"
@@ -152,11 +151,11 @@ def _too_long(model: GPT, prompt: Prompt, answer: str, count: int, length: int, 
 
 @dataclass(frozen=True, slots=True)
 class ReadPrompt:
-    """What the model makes of one prompt.
+    """What is recorded of one prompt.
 
     Attributes:
-        logprobs: (V,) of the right answer. topk_ids, topk_logprobs: (K,) of the first token.
-        greedy_ids, greedy_logprobs: (V,) the likeliest answer. attention: (H, P) by block, of the prompt's last token.
+        logprobs: (V,) of the right answer, natural logarithm. topk_ids, topk_logprobs: (K,) the likeliest first tokens.
+        greedy_ids, greedy_logprobs: (V,) the greedy answer. attention: (H, P) for each block, of the prompt's last token.
     """
 
     logprobs: list[float]
@@ -168,10 +167,13 @@ class ReadPrompt:
 
 
 def read_prompt(model: GPT, prompt: list[int], answer: list[int], candidates: int) -> ReadPrompt:
-    """Reads a prompt, then the right answer after it, then writes the likeliest one.
+    """Reads a prompt, scores the right answer after it, then generates the greedy answer.
+
+    Args:
+        prompt: (P,) ids. answer: (V,) ids of the right answer. candidates: K.
 
     Raises:
-        PellucidError: the model was changed so that its attention cannot be seen.
+        PellucidError: the model was changed so that its attention cannot be observed.
     """
     tap = ActivationTap(model.config.n_layers, ("attention",), clock=False)
     runner = torch_runner(model, tap)
@@ -211,10 +213,10 @@ def _answered(
 def _likeliest(
     runner: Runner, sequence: int, start: int, right: Sequence[NDArray[np.float32]], answer: list[int]
 ) -> tuple[list[int], list[float]]:
-    """The likeliest token after each other, and their log-probabilities.
+    """The greedy answer, as many tokens as the right one, and their log-probabilities.
 
     Args:
-        right: the logits before each token of the right answer, which are used again as long as this answer is the right one.
+        right: the logits before each token of the right answer, reused as long as the greedy answer begins as the right one.
     """
     ids, logprobs, logits = list[int](), list[float](), right[0]
     for place in range(len(answer)):
@@ -253,7 +255,7 @@ def _write(
 
 
 def given_chunks(text: dict[str, Any], numbers: Sequence[int], tokens: PrimingTokens) -> dict[str, Any]:
-    """The chunks that follow from the texts and the tokenizer, by the end of their names."""
+    """The chunks that follow from the texts and the tokenizer, by name without "priming/"."""
 
     def together(part: str) -> list[int]:
         return [number for one in tokens.prompts for number in getattr(one, part)]
@@ -270,6 +272,6 @@ def given_chunks(text: dict[str, Any], numbers: Sequence[int], tokens: PrimingTo
 
 
 def pieces_of(tokens: PrimingTokens, named: Iterable[int], tokenizer: Tokenizer) -> dict[str, Any]:
-    """The chunks of pieces: of prompts, right answer, and the tokens that the model names."""
+    """The chunks of pieces: those of the prompts, of the right answer, and of the tokens that the model predicted (`named`)."""
     known = {token for one in tokens.prompts for token in one.ids}.union(tokens.answer, named)
     return dict(zip(PIECES, piece_table(tokenizer, known), strict=True))
