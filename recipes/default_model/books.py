@@ -1,7 +1,7 @@
-"""Which books are trained on, which choose a recipe (validation) and which measure the result (test): by path.
+"""The split of the books, by path: training, validation (to choose between recipes) and test (to measure the result).
 
-The corpus is a folder with an `index.csv` whose columns are path, title, author ... and, last, whether author and translator
-are believed dead for 70 years. Only rows that say yes are used: a wheel ships worldwide.
+The corpus is a folder with an `index.csv`. Its columns are path, title, author ...; the last one says whether author and
+translator are believed to have been dead for 70 years. Only rows with yes are used, because a wheel is distributed worldwide.
 """
 
 import csv
@@ -17,7 +17,7 @@ TEST = (
     "books/l-m-montgomery__emily-of-new-moon.txt",
     "books/susan-coolidge__what-katy-did.txt",
 )
-# Authors found nowhere else in the index: new authors, for choosing between recipes.
+# Their authors have no other book in the index, so that recipes are compared on authors that were not trained on.
 VALIDATION = (
     "books/alfred-ollivant__bob-son-of-battle.txt",
     "books/amy-le-feuvre__probable-sons.txt",
@@ -60,8 +60,11 @@ class Book:
 def read_index(corpus: Path) -> list[Book]:
     """The books that may be used, in the order of the index.
 
+    Args:
+        corpus: the folder.
+
     Raises:
-        ValueError: a book of the test or validation part is missing or may not be used.
+        ValueError: a test or validation book is missing or may not be used.
     """
     with (corpus / "index.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if list(row.values())[-1] == "yes"]

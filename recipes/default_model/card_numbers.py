@@ -1,4 +1,4 @@
-"""What a model card states, measured: everything as plain values, which `card` renders."""
+"""Measures what a model card states; `card` renders it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -24,11 +24,11 @@ from recipes.default_model.rounding import bits_and_bytes
 PROMPTS = ("A robot must", "Once upon a time", "The king said")
 SEEDS = 10
 TOKENS, TEMPERATURE, TOP_P = 60, 0.8, 0.95
-PASSAGES_A_BOOK, PASSAGE = 20, 200  # tokens of the test books whose sentences stand beside the samples'
+PASSAGES_A_BOOK, PASSAGE = 20, 200  # passages of each test book, and tokens of each, to compare the samples with
 
 
 def samples_of(model: GPT, *, seeds: int = SEEDS, max_tokens: int = TOKENS) -> list[dict[str, Any]]:
-    """Ten seeds of each prompt: nothing is chosen among them."""
+    """Samples of each of `PROMPTS` with seeds 0, 1, ...: all of them, none selected."""
     found = []
     for prompt in PROMPTS:
         for seed in range(seeds):
@@ -38,7 +38,7 @@ def samples_of(model: GPT, *, seeds: int = SEEDS, max_tokens: int = TOKENS) -> l
 
 
 def passages(data: Path) -> list[str]:
-    """Passages of the test books, evenly spread: what the grammar's share is for people's own sentences."""
+    """Passages of the test books, evenly spaced: the grammar of sentences that people wrote is measured on them."""
     tokenizer, corpus = Tokenizer.load(data), open_corpus(data / "prose", verify=False)
     return [
         tokenizer.decode(ids[start : start + PASSAGE].tolist())
@@ -48,9 +48,9 @@ def passages(data: Path) -> list[str]:
 
 
 def shared_with_training(model: GPT, samples: Sequence[dict[str, Any]], data: Path) -> list[dict[str, Any]]:
-    """The longest stretch of each sample that the training books have, the longest first; those of fewer than `LEAST` left out.
+    """The longest stretch of each sample that is in the training books, the longest first; none of fewer than `LEAST` tokens.
 
-    A model with another tokenizer is compared in the data's tokens, into which its samples are encoded.
+    The samples of a model with another tokenizer are encoded with that of `data` first.
     """
     tokenizer, corpus = Tokenizer.load(data), open_corpus(data / "prose", verify=False)
     same = model.require_tokenizer().fingerprint == tokenizer.fingerprint
@@ -67,7 +67,7 @@ def shared_with_training(model: GPT, samples: Sequence[dict[str, Any]], data: Pa
 
 
 def families_of(model: GPT, data: Path, *, queries: int = QUERIES) -> dict[str, dict[str, Any]]:
-    """Accuracy with 0, 1 and 8 examples and the gain of eight over none, by family, in three parts."""
+    """The few-shot scores (`evaluate.few_shot`) of held-out, frequent and markup families, by part and family."""
     lexicon = Lexicon.load(data)
     parts = {"held_out": HELD_OUT, "frequent": OFTEN, "markup": (MARKUP, MARKUP_HELD_OUT)}
     return {part: few_shot(model, lexicon, families, queries=queries) for part, families in parts.items()}
@@ -85,8 +85,8 @@ def measure(
     """Everything that is measured about one model.
 
     Args:
-        data: the recipe's data folder. corpus: its books. known: `grammar.known_words(data)`.
-        report: called with a line about each part.
+        data: the folder that `prepare` made. corpus: the folder of the books. known: `grammar.known_words(data)`.
+        report: called with the name of each part before it is measured.
     """
     model.eval()
     found: dict[str, Any] = {"parameters": model.config.parameters(), "shape": model.config.to_dict()}

@@ -1,4 +1,4 @@
-"""Checkpoints: weights, their average, the optimizer's memory and the place in the run, whole or not there.
+"""Checkpoints: weights, averaged weights, optimizer state and position in the run, written completely or not at all.
 
 RUN/checkpoints/step-00001200/
     weights.safetensors  average.safetensors  optimizer.safetensors
@@ -20,7 +20,7 @@ from pellucid.training.optimizers import restore, state_of
 
 WEIGHTS, AVERAGE, OPTIMIZER, STATE = "weights.safetensors", "average.safetensors", "optimizer.safetensors", "state.json"
 PART = ".part"
-NEWEST = 3  # that stay, beside those that are kept for good
+NEWEST = 3  # how many are kept, besides those that are never removed
 
 
 def save(
@@ -33,10 +33,14 @@ def save(
     tokens: int,
     kept: bool,
 ) -> Path:
-    """Writes a checkpoint, then removes older ones: all but the newest three and those with `kept`.
+    """Writes a checkpoint, then removes older ones, except the newest three and those that are `kept`.
+
+    Args:
+        average: the averaged weights by name. step, tokens: of the run so far.
+        kept: whether this checkpoint is never removed.
 
     Raises:
-        OSError: the disk would not take it; earlier checkpoints are untouched.
+        OSError: it could not be written; earlier checkpoints are unchanged.
     """
     final = folder(run, step)
     part = final.with_suffix(PART)
@@ -62,12 +66,12 @@ def save(
 
 
 def folder(run: Path, step: int) -> Path:
-    """The checkpoint of a step."""
+    """The folder of the checkpoint of a step."""
     return run / "checkpoints" / f"step-{step:08d}"
 
 
 def newest(run: Path) -> Path | None:
-    """The newest checkpoint that is whole, or None before the first."""
+    """The newest complete checkpoint; None if there is none."""
     complete = _complete(run)
     return complete[-1] if complete else None
 
@@ -77,7 +81,7 @@ def _complete(run: Path) -> list[Path]:
 
 
 def read_state(checkpoint: Path) -> dict[str, int]:
-    """Its `state.json`: "step", "tokens", "kept"."""
+    """The contents of `state.json`: "step", "tokens", "kept"."""
     state: dict[str, int] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
     return state
 
@@ -85,14 +89,14 @@ def read_state(checkpoint: Path) -> dict[str, int]:
 def load(
     checkpoint: Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer | None
 ) -> tuple[int, int]:
-    """Puts all back as it was; returns (step, tokens).
+    """Restores a run from a checkpoint; returns (step, tokens).
 
     Args:
-        average: filled in place.
-        optimizer: None leaves its memory where it is.
+        average: the averaged weights by name, filled in place.
+        optimizer: None: its state is not read.
 
     Raises:
-        ValueError: a file is not as it was written.
+        ValueError: a file is damaged, or of another model.
     """
     state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
     for name, expected in state["sha256"].items():
@@ -106,7 +110,7 @@ def load(
 
 
 def load_average(checkpoint: Path, model: nn.Module) -> None:
-    """Fills a model with the averaged weights."""
+    """Fills a model with a checkpoint's averaged weights."""
     _fill({name: p.data for name, p in model.named_parameters()}, load_file(checkpoint / AVERAGE))
 
 

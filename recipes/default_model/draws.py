@@ -1,4 +1,4 @@
-"""Pseudo-random draws as a function of a key: no generator of Python's or NumPy's, so the same on every machine and version."""
+"""Pseudo-random draws as a function of a key, without Python's or NumPy's generators, whose values may differ by version."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -35,7 +35,7 @@ class Draws:
         return self.below(1 << 53) / (1 << 53)
 
     def chance(self, probability: float) -> bool:
-        """True with that probability."""
+        """True with this probability."""
         return self.fraction() < probability
 
     def choice(self, items: Sequence[T]) -> T:
@@ -43,9 +43,9 @@ class Draws:
         return items[self.below(len(items))]
 
     def sample(self, items: Sequence[T], count: int) -> list[T]:
-        """`count` items at different places, in random order."""
+        """`count` items without replacement, in random order."""
         assert count <= len(items)
-        if count * 4 < len(items):  # few of many: draw until they differ
+        if count * 4 < len(items):  # few of many: drawing until they differ is cheaper than shuffling
             places: list[int] = []
             while len(places) < count:
                 place = self.below(len(items))

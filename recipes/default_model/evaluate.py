@@ -1,11 +1,11 @@
-"""How good a model is: bits per byte of held-out books, and answers to zero-, one- and few-shot prompts.
+"""Measures a model: bits per byte of held-out books, and zero-, one- and few-shot scores on task families.
 
     python -m recipes.default_model.evaluate MODEL --data DATA                 a model directory
     python -m recipes.default_model.evaluate RUN/checkpoints/STEP --data DATA  a checkpoint's averaged weights
 
-Few-shot scores: for each family so many rules are drawn, each with eight examples and a query; with k shots the model reads the
-first k. An answer counts as right where each of its tokens is the likeliest one. "gain" is the mean over queries of
-log p(answer | 8 examples) - log p(answer | none), in nats, with 1.96 standard errors of these paired differences.
+Few-shot scores: for each query of a family a rule is drawn, with eight examples and the query; with k shots the prompt has the
+first k examples. An answer is right if each of its tokens is the likeliest one. "gain" is the mean over queries of
+log p(answer | 8 examples) - log p(answer | no example), in nats, with 1.96 standard errors of these paired differences.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from pellucid.corpus import TokenCorpus, Tokens, open_corpus, sequential
+from pellucid.evaluation.families import FREQUENT
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
@@ -38,11 +39,12 @@ from recipes.default_model.settings import Settings
 
 SHOTS = (0, 1, 8)
 QUERIES = 40
-OFTEN = TRAINED[:12]  # the families that training sees most
+OFTEN = TRAINED[:FREQUENT]  # the families that are most frequent in training
 WINDOWS_A_BOOK = 8
+# `pellucid.evaluation.families` calls it "markup_held_out"; this name is a part of the key from which its queries are drawn.
 MARKUP_HELD_OUT = "markup, held-out pairs"
-_EVALUATION = 8  # what these draws' hashes are for; training's are 1 to 6, the tokenizer's 7
-_ROW_TOKENS = 2048  # that go through the model at once
+_EVALUATION = 8  # the purpose in the key of these draws; those of training are 1 to 6, the tokenizer's is 7
+_ROW_TOKENS = 2048  # tokens that go through the model at a time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,8 +52,8 @@ class Answers:
     """A model's answers to the queries of one family, for one number of shots.
 
     Attributes:
-        logprobs: of each whole answer, in nats. right: whether each token of it was the likeliest.
-        dropped: examples that did not fit into the context, of all queries together.
+        logprobs: of each answer, in nats. right: whether every token of it was the likeliest one.
+        dropped: how many examples did not fit into the context, over all queries.
     """
 
     family: str
@@ -62,23 +64,23 @@ class Answers:
 
     @property
     def accuracy(self) -> float:
-        """Share of answers that were right."""
+        """The share of answers that are right, 0 to 1."""
         return sum(self.right) / len(self.right)
 
 
 def gain(few: Answers, zero: Answers) -> tuple[float, float]:
-    """(mean of the paired differences of log-probability, 1.96 standard errors of it)."""
+    """(mean, 1.96 standard errors) of the paired differences of log-probability, in nats."""
     return interval([a - b for a, b in zip(few.logprobs, zero.logprobs, strict=True)])
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float]:
-    """(mean, 1.96 standard errors)."""
+    """(mean, 1.96 standard errors) of some differences; infinity for a single one."""
     values = np.array(differences)
     return float(values.mean()), float(1.96 * values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.inf
 
 
 def groups_of(family: str, lexicon: Lexicon, queries: int, seed: int) -> list[Group]:
-    """The groups that a family is measured with: eight examples and a query each, of a rule drawn for it."""
+    """The groups on which a family is measured, each with a rule of its own, eight examples and a query."""
     made: list[Group] = []
     key = tuple(family.encode())
     for i in range(queries):
@@ -92,7 +94,7 @@ def groups_of(family: str, lexicon: Lexicon, queries: int, seed: int) -> list[Gr
 
 @torch.inference_mode()
 def answer(model: GPT, groups: Sequence[Group], shots: int) -> Answers:
-    """Reads prompt and answer of each group, with that many shots or as many as the context holds."""
+    """Scores the right answer of each group after `shots` examples, or as many as fit into the context."""
     rows: list[tuple[list[int], int]] = []
     dropped = 0
     for group in groups:
@@ -123,7 +125,7 @@ def answer(model: GPT, groups: Sequence[Group], shots: int) -> Answers:
 def few_shot(
     model: GPT, lexicon: Lexicon, families: Iterable[str], *, queries: int = QUERIES, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
-    """Scores of each family: accuracy and mean log-probability for 0, 1 and 8 shots, and the gain of eight over none."""
+    """Scores of each family: accuracy and mean log-probability with 0, 1 and 8 shots, and the gain of 8 shots over 0."""
     model.eval()
     scores: dict[str, dict[str, Any]] = {}
     for family in families:
@@ -139,7 +141,7 @@ def few_shot(
 
 
 def average_scores(scores: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The means over families."""
+    """The means of accuracy and gain over families."""
     count = len(scores)
     return {
         "accuracy": {k: round(sum(s["accuracy"][k] for s in scores.values()) / count, 4) for k in SHOTS},
@@ -160,6 +162,14 @@ def books_of(corpus: TokenCorpus, paths: Sequence[str]) -> dict[str, NDArray[np.
     return found
 
 
+def windows_of(ids: NDArray[np.int64], n_ctx: int, most: int | None) -> list[NDArray[np.int64]]:
+    """The windows of a book, each of at most n_ctx + 1 tokens: `most` of them, evenly spaced, or all (None)."""
+    whole = list(sequential(Tokens([ids], 0), n_ctx))
+    if most is None or len(whole) <= most + 1:
+        return whole
+    return [whole[(2 * i + 1) * (len(whole) - 1) // (2 * most)] for i in range(most)]
+
+
 def bits_per_byte(
     model: GPT,
     corpus: TokenCorpus,
@@ -168,14 +178,9 @@ def bits_per_byte(
     windows_a_book: int | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> float:
-    """Bits per byte of books, all windows or so many of each, evenly spaced."""
+    """Bits per byte of the held-out books at `paths`: of all windows, or of `windows_a_book` of each, evenly spaced."""
     n_ctx = model.config.n_ctx
-    windows: list[NDArray[np.int64]] = []
-    for ids in books_of(corpus, paths).values():
-        whole = list(sequential(Tokens([ids], 0), n_ctx))
-        if windows_a_book is not None and len(whole) > windows_a_book + 1:
-            whole = [whole[(2 * i + 1) * (len(whole) - 1) // (2 * windows_a_book)] for i in range(windows_a_book)]
-        windows += whole
+    windows = [w for ids in books_of(corpus, paths).values() for w in windows_of(ids, n_ctx, windows_a_book)]
     model.eval()
     lengths = np.array(model.require_tokenizer().byte_lengths)
     return held_out_loss(model, windows, lengths, dtype=dtype, rows=max(1, _ROW_TOKENS // n_ctx))[1]
@@ -194,8 +199,11 @@ def read_model(path: Path, data: Path) -> GPT:
 def evaluate(
     model: GPT, data: Path, *, queries: int = QUERIES, seed: int = 0, test: bool = True, trained: Sequence[str] = OFTEN
 ) -> dict[str, Any]:
-    """Bits per byte of validation (a subset of each book) and, if `test`, of the test books; few-shot scores of held-out
-    families, of `trained` ones, and of descriptions with code.
+    """Bits per byte of held-out books, and few-shot scores of held-out families, of `trained` ones and of `markup`.
+
+    Args:
+        data: the folder that `prepare` made. queries: of each family. seed: of the queries.
+        test: whether the test books are measured, all of each; of validation books `WINDOWS_A_BOOK` windows always are.
     """
     corpus, lexicon = open_corpus(data / "prose", verify=False), Lexicon.load(data)
     found: dict[str, Any] = {"validation": round(bits_per_byte(model, corpus, VALIDATION, windows_a_book=WINDOWS_A_BOOK), 4)}
@@ -214,8 +222,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--queries", type=int, default=QUERIES)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--all", action="store_true", help="all trained families, not only the most frequent")
-    parser.add_argument("--no-test", action="store_true", help="leave out the test books (minutes)")
+    parser.add_argument("--all", action="store_true", help="all trained families, not only the most frequent ones")
+    parser.add_argument("--no-test", action="store_true", help="leave out the test books, which take minutes")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     began = time.perf_counter()

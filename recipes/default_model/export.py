@@ -1,8 +1,8 @@
-"""A checkpoint's averaged weights as a model directory that `pellucid` loads, rounded if asked.
+"""Writes a checkpoint's averaged weights as a model directory that `pellucid` loads, rounded if asked.
 
     python -m recipes.default_model.export RUN/checkpoints/STEP --data DATA --out MODEL [--storage int8] [--compact]
 
-MODEL has `training.json` beside the model: the run's choices, and how many tokens it saw.
+MODEL then also has `training.json`: the run's settings, and how many tokens it was trained on.
 """
 
 import argparse
@@ -27,20 +27,20 @@ def export(checkpoint: Path, data: Path, out: Path, *, storage: str = "float32",
 
     Args:
         storage: as `GPT.save` takes it: "float32", "int8" (8.5 bits a weight), "int4" (4.5 bits) ...
-        compact: position embeddings in float16 and the tokenizer's JSON without white space: for a model under a megabyte,
-            of which they are a third otherwise.
+        compact: position embeddings in float16 and the tokenizer's JSON without white space, which would otherwise be a third
+            of a model under a megabyte.
 
     Raises:
-        ValueError: that is no checkpoint.
+        ValueError: `checkpoint` is not one.
     """
     if not (checkpoint / checkpoints.STATE).is_file():
-        raise ValueError(f"{checkpoint} is no checkpoint: it has no {checkpoints.STATE}")
+        raise ValueError(f"{checkpoint} is not a checkpoint: it has no {checkpoints.STATE}")
     read_model(checkpoint, data).save(out, storage=storage)
     if compact:
         _compact(out)
     training = json.loads((checkpoint.parent.parent / "run.json").read_text(encoding="utf-8"))
     state = checkpoints.read_state(checkpoint)
-    del training["data"]  # a path of the machine that it was trained on
+    del training["data"]  # a path on the machine that trained the model
     training |= {"step": state["step"], "tokens": state["tokens"], "storage": storage, "compact": compact}
     write_whole(out / "training.json", json.dumps(training, indent=1) + "\n")
 

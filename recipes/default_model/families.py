@@ -1,6 +1,6 @@
-"""All families, and the Zipf law by which those that are trained on are drawn.
+"""All task families, and the Zipf law from which the trained ones are drawn.
 
-Their names, which are held out and the order of the others stand in `pellucid.evaluation.families`.
+Their names, the held-out ones and the order of the trained ones are in `pellucid.evaluation.families`.
 """
 
 from itertools import accumulate
@@ -18,13 +18,13 @@ BY_NAME: dict[str, Family] = {
     for module in (families_labels, families_lists, families_numbers, families_forms, families_sentences)
     for family in module.FAMILIES
 }
-# Zipf-Mandelbrot: the family of rank r = 1, 2, ... comes with a probability in proportion to 1 / (r + OFFSET).
+# Zipf-Mandelbrot law: the family of rank r = 1, 2, ... has a probability in proportion to 1 / (r + OFFSET).
 OFFSET = 4
 WEIGHTS = tuple(1 / (rank + OFFSET) for rank in range(1, len(TRAINED) + 1))
 _UP_TO = tuple(accumulate(WEIGHTS))
 
 
 def draw_family(draws: Draws) -> Family:
-    """A family that is trained on."""
+    """Draws one of the trained families."""
     place = draws.fraction() * _UP_TO[-1]
     return BY_NAME[next(name for name, up_to in zip(TRAINED, _UP_TO, strict=True) if place < up_to)]

@@ -1,4 +1,4 @@
-"""Families about words and their forms: plurals, past forms, opposites, comparatives and other pairs."""
+"""Task families about words and their forms: plurals, past forms, opposites, comparatives and other pairs."""
 
 from collections.abc import Sequence
 
@@ -29,9 +29,11 @@ def _pairs_task(
     back: tuple[str, str],
     frames: Sequence[str] = ("{}",),
 ) -> Task:
-    """Pairs in a direction that is drawn, with a frame around the second that is drawn.
+    """Pairs of words; the direction, and a frame around the second word, are drawn.
 
-    there, back: (description, question) of each direction.
+    Args:
+        there, back: (description, question) of the direction from the first word to the second, and of the other one.
+        frames: templates with {} for the second word.
     """
     backward, frame = draws.chance(0.35), draws.choice(frames)
 
@@ -44,7 +46,7 @@ def _pairs_task(
 
 
 def plurals(draws: Draws, lexicon: Lexicon) -> Task:
-    """One and many."""
+    """dog and dogs."""
     frames = ("{}", "{}", "two {}", "many {}", "the {}", "some {}")
     return _pairs_task(
         draws,
@@ -56,7 +58,7 @@ def plurals(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def past_forms(draws: Draws, lexicon: Lexicon) -> Task:
-    """Present and past."""
+    """walk and walked."""
     frames = ("{}", "{}", "he {}", "they {}", "I {}", "yesterday {}")
     return _pairs_task(
         draws, PAST, ("Write the past form:", "What is the past of {}?"),
@@ -156,7 +158,7 @@ def article(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def person(draws: Draws, lexicon: Lexicon) -> Task:
-    """Sentences of one person, told of another: I see -> you see; pronouns or names are drawn."""
+    """The same sentence with another pronoun, such as I see -> you see; both pronouns are drawn once."""
     one, other = draws.sample(("I", "you", "we", "they"), 2)
     verbs = [verb for verb, _ in PAST]
     rest = draws.choice(("", " it", " there", " too", " every day"))
@@ -169,7 +171,7 @@ def person(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def past_sentence(draws: Draws, lexicon: Lexicon) -> Task:
-    """Short sentences of somebody, put into the past."""
+    """Short sentences about a person, put into the past."""
     tail = draws.choice(("", " again", " at home", " in the garden", " with care"))
     table = {base: past for base, past in PAST}
 

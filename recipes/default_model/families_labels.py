@@ -1,4 +1,4 @@
-"""Families whose rule is a table from inputs to labels, drawn anew each time: only the examples show it."""
+"""Task families whose rule is a table from inputs to labels, drawn anew each time: only the examples show it."""
 
 from recipes.default_model.draws import Draws
 from recipes.default_model.family import Family, Task
@@ -16,7 +16,7 @@ _PAIRS_OF_LABELS = (
 
 
 def made_up_word(draws: Draws) -> str:
-    """A word of two syllables that is in no dictionary, such as "snibock"."""
+    """An invented word of two syllables, such as "snibock"."""
     return "".join(draws.choice(_ONSETS) + draws.choice(_RIMES) for _ in range(2))
 
 
@@ -41,7 +41,7 @@ def labels(draws: Draws, count: int, lexicon: Lexicon) -> list[str]:
 
 
 def category_label(draws: Draws, lexicon: Lexicon) -> Task:
-    """Words of two to four categories, a label for each category."""
+    """Words of two to four categories, and a label for each category."""
     names = draws.sample(sorted(CATEGORIES), draws.between(2, 4))
     given = dict(zip(names, labels(draws, len(names), lexicon), strict=True))
 
@@ -53,7 +53,7 @@ def category_label(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def lookup(draws: Draws, lexicon: Lexicon) -> Task:
-    """A table of two to five words: the query is often one that an example answered."""
+    """A table of two to five words; often the query is one of the examples."""
     keys = draws.sample(lexicon.words[50:], draws.between(2, 5))
     values = labels(draws, len(keys), lexicon) if draws.chance(0.5) else draws.sample(lexicon.words[50:], len(keys))
     table = dict(zip(keys, values, strict=True))
@@ -62,7 +62,7 @@ def lookup(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def invented_language(draws: Draws, lexicon: Lexicon) -> Task:
-    """Phrases of an invented language of four to six words, translated word by word, to or from English."""
+    """Phrases translated word by word from or into an invented language of four to six words."""
     english = draws.sample(lexicon.words[:600], draws.between(4, 6))
     foreign: list[str] = []
     while len(foreign) < len(english):
@@ -83,7 +83,7 @@ def invented_language(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def substitution(draws: Draws, lexicon: Lexicon) -> Task:
-    """Sequences of three or four letters, each letter replaced by another throughout."""
+    """Sequences of two to four letters; each letter is always replaced by the same other one."""
     letters = draws.sample("abcdefghijklmnopqrstuvwxyz", draws.between(2, 4))
     others = draws.sample("abcdefghijklmnopqrstuvwxyz", len(letters))
     table = dict(zip(letters, others, strict=True))
@@ -97,27 +97,27 @@ def substitution(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def constant(draws: Draws, lexicon: Lexicon) -> Task:
-    """The same answer to everything."""
+    """The same answer to every input."""
     answer = labels(draws, 1, lexicon)[0] if draws.chance(0.5) else " ".join(draws.sample(lexicon.words, draws.between(1, 3)))
     return Task(example=lambda d: (d.choice(lexicon.words), answer))
 
 
 def vowel_label(draws: Draws, lexicon: Lexicon) -> Task:
-    """A label for words that begin with a vowel, another for the rest."""
+    """A label for words that begin with a vowel, and another for the rest."""
     vowel, other = labels(draws, 2, lexicon)
     groups = [[w for w in lexicon.words if (w[0] in "aeiou") == begins] for begins in (True, False)]
     return Task(example=lambda d: (d.choice(groups[0]), vowel) if d.chance(0.5) else (d.choice(groups[1]), other))
 
 
 def length_label(draws: Draws, lexicon: Lexicon) -> Task:
-    """A label for short words, another for long ones."""
+    """A label for short words (at most 4 letters), and another for long ones (at least 8)."""
     short, long = labels(draws, 2, lexicon)
     groups = [[w for w in lexicon.words if len(w) <= 4], [w for w in lexicon.words if len(w) >= 8]]
     return Task(example=lambda d: (d.choice(groups[0]), short) if d.chance(0.5) else (d.choice(groups[1]), long))
 
 
 def size_label(draws: Draws, lexicon: Lexicon) -> Task:
-    """A label for numbers from a bound on, another for those below it."""
+    """A label for numbers below a bound, and another for those from the bound on."""
     below, above = labels(draws, 2, lexicon)
     bound = draws.choice((10, 20, 30, 50))
 
@@ -129,7 +129,7 @@ def size_label(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def parity_label(draws: Draws, lexicon: Lexicon) -> Task:
-    """A label for even numbers, another for odd ones."""
+    """A label for even numbers, and another for odd ones."""
     given = labels(draws, 2, lexicon)
     words = draws.chance(0.3)
 
@@ -141,7 +141,7 @@ def parity_label(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def mood_label(draws: Draws, lexicon: Lexicon) -> Task:
-    """Sentences that say something good or bad of somebody, a label for each."""
+    """Sentences that say something good or bad, and a label for each."""
     said = draws.choice((("good", "bad"), ("positive", "negative"), ("happy", "sad")))
     pair = list(said) if draws.chance(0.5) else labels(draws, 2, lexicon)
     what = draws.choice(("The {thing} was {word}", "{name} is so {word}", "What a {word} {thing}", "It was a {word} {thing}"))
@@ -155,7 +155,7 @@ def mood_label(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def topic_label(draws: Draws, lexicon: Lexicon) -> Task:
-    """Sentences that tell of a word of one of two or three categories, a label for each category."""
+    """Sentences that mention a word of one of two or three categories, and a label for each category."""
     names = draws.sample(
         ("animal", "bird", "fruit", "food", "tool", "garment", "vehicle", "metal", "flower"), draws.between(2, 3)
     )

@@ -1,4 +1,4 @@
-"""Families about letters and lists of words: copying, reversing, sorting, counting, picking."""
+"""Task families about letters and lists of words: copying, reversing, sorting, counting, picking."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,7 +13,7 @@ _SEPARATORS = (" ", ", ", " ", " - ")
 
 
 def _words(draws: Draws, lexicon: Lexicon) -> Sequence[str]:
-    """What a list is made of: common words, words of one category, names, letters or digits."""
+    """The items of a list: common words, words of one category, names or letters."""
     kind = draws.below(5)
     if kind == 0:
         return CATEGORIES[draws.choice([name for name in sorted(CATEGORIES) if len(CATEGORIES[name]) >= 10])]
@@ -26,7 +26,7 @@ def _list_task(
     draws: Draws, lexicon: Lexicon, change: Callable[[list[str]], list[str]], *descriptions: str, minimum: int = 2,
     maximum: int = 4,
 ) -> Task:  # fmt: skip
-    """Lists of one length, of one kind of words, and what `change` makes of them."""
+    """Lists of one length and one kind of words; the output is `change` of the list."""
     words, length, separator = _words(draws, lexicon), draws.between(minimum, maximum), draws.choice(_SEPARATORS)
 
     def example(d: Draws) -> tuple[str, str]:
@@ -37,7 +37,7 @@ def _list_task(
 
 
 def copy(draws: Draws, lexicon: Lexicon) -> Task:
-    """The input again."""
+    """The input itself."""
     return _list_task(draws, lexicon, list, "Copy the words:", "Say the same again:", minimum=1)
 
 
@@ -47,7 +47,7 @@ def reverse(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def pick(draws: Draws, lexicon: Lexicon) -> Task:
-    """The n-th of a list."""
+    """The n-th word of a list."""
     length = draws.between(2, 4)
     place = draws.below(length)
     said = "last" if place == length - 1 and draws.chance(0.5) else ORDINALS[place]
@@ -57,7 +57,7 @@ def pick(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def drop(draws: Draws, lexicon: Lexicon) -> Task:
-    """The list without its n-th."""
+    """The list without its n-th word."""
     length = draws.between(2, 4)
     place = draws.below(length)
     return _list_task(
@@ -71,14 +71,14 @@ def drop(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def rotate(draws: Draws, lexicon: Lexicon) -> Task:
-    """The first moved to the end, or the last to the beginning."""
+    """The first word moved to the end, or the last one to the beginning."""
     if draws.chance(0.5):
         return _list_task(draws, lexicon, lambda w: w[1:] + w[:1], "Move the first word to the end:", minimum=3)
     return _list_task(draws, lexicon, lambda w: w[-1:] + w[:-1], "Move the last word to the front:", minimum=3)
 
 
 def swap_first_two(draws: Draws, lexicon: Lexicon) -> Task:
-    """The first two exchanged, the rest as it is."""
+    """The first two words exchanged, the others as they are."""
     return _list_task(draws, lexicon, lambda w: [w[1], w[0], *w[2:]], "Swap the first two words:", minimum=3)
 
 
@@ -92,7 +92,7 @@ def repeat(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def add_word(draws: Draws, lexicon: Lexicon) -> Task:
-    """A word that is drawn once, put after the list or before it."""
+    """A word that is drawn once, added after the list or before it."""
     word = draws.choice(lexicon.words[:1500])
     if draws.chance(0.5):
         return _list_task(draws, lexicon, lambda w: [*w, word], f"Add {word} at the end:", minimum=1, maximum=3)
@@ -100,13 +100,13 @@ def add_word(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def surround(draws: Draws, lexicon: Lexicon) -> Task:
-    """A word that is drawn once, put before the list and after it."""
+    """A word that is drawn once, added before the list and after it."""
     word = draws.choice(lexicon.words[:1500])
     return _list_task(draws, lexicon, lambda w: [word, *w, word], f"Put {word} on both sides:", minimum=1, maximum=2)
 
 
 def replace_word(draws: Draws, lexicon: Lexicon) -> Task:
-    """Lists in which one word, always the same, becomes another."""
+    """Lists in which one word, the same in all examples, is replaced by another."""
     old, new = draws.sample(lexicon.words[:1500], 2)
     length = draws.between(2, 4)
 
@@ -119,12 +119,12 @@ def replace_word(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def sort_words(draws: Draws, lexicon: Lexicon) -> Task:
-    """Words or letters in the order of the alphabet."""
+    """Words or letters in alphabetical order."""
     return _list_task(draws, lexicon, sorted, "Sort by the alphabet:", "Put in order:", maximum=3)
 
 
 def spell(draws: Draws, lexicon: Lexicon) -> Task:
-    """A word in letters, or letters as a word."""
+    """A word spelled letter by letter, or its letters joined to the word."""
     separator, joins = draws.choice((" ", "-", " ")), draws.chance(0.4)
     words = [word for word in lexicon.words[:1500] if len(word) <= 6]
 
@@ -162,7 +162,7 @@ def reverse_letters(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def capitals(draws: Draws, lexicon: Lexicon) -> Task:
-    """Words with a capital, in capitals, or in small letters again."""
+    """Words with a capital letter or in capitals, or such words in lower case."""
     change = draws.choice((str.capitalize, str.upper, str.upper))
     back, length = draws.chance(0.3), draws.between(1, 2)
 
@@ -176,7 +176,7 @@ def capitals(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def count_words(draws: Draws, lexicon: Lexicon) -> Task:
-    """How many words, one to six, in figures or in words."""
+    """The number of words, one to six, in figures or in words."""
     words, in_words = _words(draws, lexicon), draws.chance(0.4)
 
     def example(d: Draws) -> tuple[str, str]:
@@ -187,7 +187,7 @@ def count_words(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def count_letter(draws: Draws, lexicon: Lexicon) -> Task:
-    """How often a letter comes in a sequence of two different letters."""
+    """How often a letter occurs in a sequence of two different letters."""
     one, other = draws.sample("abcdefghijklmnopqrstuvwxyz", 2)
 
     def example(d: Draws) -> tuple[str, str]:
@@ -198,7 +198,7 @@ def count_letter(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def zip_lists(draws: Draws, lexicon: Lexicon) -> Task:
-    """Two pairs, taken in turn: a b / c d becomes a c b d."""
+    """Two pairs of words, interleaved: a b / c d becomes a c b d."""
     words, separator = lexicon.words[:1000], draws.choice((" / ", " ; ", " and "))
 
     def example(d: Draws) -> tuple[str, str]:
@@ -209,7 +209,7 @@ def zip_lists(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def odd_one_out(draws: Draws, lexicon: Lexicon) -> Task:
-    """Three words of one category and one of another: the other."""
+    """The word of another category among three words of one category."""
     usual = draws.sample([name for name in sorted(CATEGORIES) if len(CATEGORIES[name]) >= 10], 2)
 
     def example(d: Draws) -> tuple[str, str]:
@@ -231,7 +231,7 @@ def initials(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def surname_first(draws: Draws, lexicon: Lexicon) -> Task:
-    """A person's name, written in another way."""
+    """A person's name in another form, such as "Brown, Tom"."""
     form = draws.choice(("{1}, {0}", "{2}. {1}", "Mr. {1}", "{0}", "{1}", "Dear {0}", "{0} of {1}"))
 
     def example(d: Draws) -> tuple[str, str]:

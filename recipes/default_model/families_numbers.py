@@ -1,4 +1,4 @@
-"""Families about numbers: small arithmetic, sequences, numbers in words."""
+"""Task families about numbers: small arithmetic, sequences, numbers in words."""
 
 from recipes.default_model.draws import Draws
 from recipes.default_model.family import Family, Task
@@ -7,7 +7,7 @@ from recipes.default_model.words import NAMES, NUMBER_WORDS, THINGS
 
 
 def add(draws: Draws, lexicon: Lexicon) -> Task:
-    """a plus b, both below a bound that is drawn."""
+    """a plus b, both at most a bound that is drawn."""
     most, sign = draws.choice((9, 9, 20, 49)), draws.choice((" + ", " plus ", " and "))
 
     def example(d: Draws) -> tuple[str, str]:
@@ -18,7 +18,7 @@ def add(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def subtract(draws: Draws, lexicon: Lexicon) -> Task:
-    """a minus b, b not above a."""
+    """a minus b, with b at most a."""
     most, sign = draws.choice((9, 20, 49)), draws.choice((" - ", " minus "))
 
     def example(d: Draws) -> tuple[str, str]:
@@ -41,7 +41,7 @@ def multiply(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def add_constant(draws: Draws, lexicon: Lexicon) -> Task:
-    """A number and what it becomes when another, drawn once, is added or taken away."""
+    """A number plus a constant that is drawn once and may be negative."""
     c = draws.choice((-5, -3, -2, -1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10))
 
     def example(d: Draws) -> tuple[str, str]:
@@ -53,7 +53,7 @@ def add_constant(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def times_constant(draws: Draws, lexicon: Lexicon) -> Task:
-    """A number and two, three, five or ten times as much."""
+    """A number times two, three, five or ten, drawn once."""
     c = draws.choice((2, 3, 5, 10))
 
     def example(d: Draws) -> tuple[str, str]:
@@ -64,7 +64,7 @@ def times_constant(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def next_number(draws: Draws, lexicon: Lexicon) -> Task:
-    """Three numbers with one distance, and the next; the distance is drawn for the group or for each."""
+    """The next number of an arithmetic sequence of three; the difference is drawn once, or for each example."""
     fixed = draws.choice((0, 1, 2, 3, 5, 10))
     down = draws.chance(0.25)
     separator = draws.choice((" ", ", "))
@@ -107,7 +107,7 @@ def largest(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def sort_numbers(draws: Draws, lexicon: Lexicon) -> Task:
-    """Two to four numbers in order, up or down."""
+    """Two to four numbers sorted, ascending or descending."""
     down, count, most = draws.chance(0.4), draws.between(2, 4), draws.choice((10, 100))
 
     def example(d: Draws) -> tuple[str, str]:
@@ -119,7 +119,7 @@ def sort_numbers(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def number_word(draws: Draws, lexicon: Lexicon) -> Task:
-    """Numbers in words, or words as numbers."""
+    """A number in words, or in figures."""
     to_figures = draws.chance(0.5)
 
     def example(d: Draws) -> tuple[str, str]:
@@ -131,7 +131,7 @@ def number_word(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def three_operations(draws: Draws, lexicon: Lexicon) -> Task:
-    """Two operations on three digits, the first two in brackets (the paper's task of three digits)."""
+    """Two operations on three digits, with brackets around the first (the paper's single_digit_three_ops)."""
 
     def example(d: Draws) -> tuple[str, str]:
         a, b, c = (d.between(0, 9) for _ in range(3))
@@ -144,7 +144,7 @@ def three_operations(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def story_sum(draws: Draws, lexicon: Lexicon) -> Task:
-    """Somebody has things and gets or loses some: how many are left."""
+    """How many things there are after some were brought or taken away."""
     gains = draws.chance(0.5)
 
     def example(d: Draws) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Families about sentences: questions that a given sentence answers, and sentences of the books changed or looked into."""
+"""Task families about sentences: questions about a given sentence, and sentences of the books that are changed or completed."""
 
 from recipes.default_model.draws import Draws
 from recipes.default_model.families_labels import labels
@@ -8,7 +8,7 @@ from recipes.default_model.words import BIG_AND_SMALL, CATEGORIES, COLOURS, NAME
 
 
 def gave(draws: Draws, lexicon: Lexicon) -> Task:
-    """A gave B a thing: who gave, who got, what."""
+    """A gave B a thing: who gave it, who got it, or what it was."""
     asked, verb = draws.below(4), draws.choice(("gave", "sold", "lent", "brought", "showed"))
 
     def example(d: Draws) -> tuple[str, str]:
@@ -23,7 +23,7 @@ def gave(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def where(draws: Draws, lexicon: Lexicon) -> Task:
-    """Two or three people in places: where is one of them, or who is in a place."""
+    """One to three people in places: where one of them is, or who is in a place."""
     count, who, article = draws.between(1, 3), draws.chance(0.4), draws.choice(("the ", "in the ", ""))
     verb = draws.choice(("is in", "went to", "sat in", "ran to", "sleeps in"))
 
@@ -39,7 +39,7 @@ def where(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def which_colour(draws: Draws, lexicon: Lexicon) -> Task:
-    """Things and their colours: the colour of one, or the thing of a colour."""
+    """One to three things and their colours: the colour of one, or which thing has a colour."""
     count, thing_asked = draws.between(1, 3), draws.chance(0.4)
 
     def example(d: Draws) -> tuple[str, str]:
@@ -55,7 +55,7 @@ def which_colour(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def likes(draws: Draws, lexicon: Lexicon) -> Task:
-    """What two or three people like: what one likes, or who likes a thing."""
+    """What two or three people like: what one of them likes, or who likes a thing."""
     category = draws.choice(("fruit", "food", "animal", "flower", "drink", "bird"))
     count, who, verb = draws.between(2, 3), draws.chance(0.5), draws.choice(("likes", "wants", "loves", "sees"))
 
@@ -71,7 +71,7 @@ def likes(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def who_has(draws: Draws, lexicon: Lexicon) -> Task:
-    """Two people hold a thing each: who has which."""
+    """Two people have a thing each: who has which."""
     verb = draws.choice(("has", "holds", "keeps"))
 
     def example(d: Draws) -> tuple[str, str]:
@@ -84,7 +84,7 @@ def who_has(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def older(draws: Draws, lexicon: Lexicon) -> Task:
-    """One is older than another: who is older, or who is younger."""
+    """One person is older (taller, faster, stronger) than another: who is older, or who is younger."""
     more, less = draws.choice((("older", "younger"), ("taller", "shorter"), ("faster", "slower"), ("stronger", "weaker")))
     other_way = draws.chance(0.5)
 
@@ -99,7 +99,7 @@ def older(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def is_it_so(draws: Draws, lexicon: Lexicon) -> Task:
-    """A statement and a question that repeats it or does not: yes or no, or other labels."""
+    """A statement, and a question whether it is so: yes or no, or other labels."""
     yes, no = ("yes", "no") if draws.chance(0.6) else labels(draws, 2, lexicon)
 
     def example(d: Draws) -> tuple[str, str]:
@@ -111,7 +111,7 @@ def is_it_so(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def what_did(draws: Draws, lexicon: Lexicon) -> Task:
-    """Somebody did something somewhere: who, where, or what with."""
+    """A person went somewhere with a thing: who, where, or with what."""
     verb, asked = draws.choice(("ran", "walked", "went", "rode", "came", "drove")), draws.below(3)
 
     def example(d: Draws) -> tuple[str, str]:
@@ -137,7 +137,7 @@ def sentence_word(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def blank(draws: Draws, lexicon: Lexicon) -> Task:
-    """A sentence of the books, then the same with a word left out: the word."""
+    """A sentence of the books, then its beginning up to a word: that word."""
     mark = draws.choice(("____", "...", "?"))
 
     def example(d: Draws) -> tuple[str, str]:
@@ -150,7 +150,7 @@ def blank(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def continue_sentence(draws: Draws, lexicon: Lexicon) -> Task:
-    """All but the last word of a sentence of the books: the last word, which nothing before has said."""
+    """The last word of a sentence of the books, which is not in the prompt."""
 
     def example(d: Draws) -> tuple[str, str]:
         words = d.choice(lexicon.sentences).split()
@@ -160,7 +160,7 @@ def continue_sentence(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def negate(draws: Draws, lexicon: Lexicon) -> Task:
-    """A thing is so, and is not so; or the other way round."""
+    """A statement and its negation, in either direction."""
     back, word, category = (
         draws.chance(0.4),
         draws.choice(("is", "was")),
@@ -176,7 +176,7 @@ def negate(draws: Draws, lexicon: Lexicon) -> Task:
 
 
 def make_question(draws: Draws, lexicon: Lexicon) -> Task:
-    """The cat is in the barn: Is the cat in the barn? Or the other way round."""
+    """The cat is in the barn -> Is the cat in the barn?, or the other direction."""
     back, word = draws.chance(0.4), draws.choice(("is", "was"))
 
     def example(d: Draws) -> tuple[str, str]:

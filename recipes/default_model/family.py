@@ -1,4 +1,4 @@
-"""What a family of tasks is: a rule that is drawn anew each time, and examples of it."""
+"""`Family`, a kind of task whose rule is drawn anew for each group of examples, and `Task`, a family with its rule drawn."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from recipes.default_model.lexicon import Lexicon
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """A family with its rule drawn: what the examples of one group have in common.
+    """A family with its rule drawn: all examples of a group follow this rule.
 
     Attributes:
         example: draws an (input, output) pair.
-        descriptions: ways to say in words what is to be done; none where the rule has no words.
-        question: the input as a question, for the format "qa", with {} for the input; "" leaves the input as it is.
+        descriptions: descriptions of the task, one of which may be drawn; () if the rule cannot be said in words.
+        question: a template of a question for the format "qa", with {} for the input; "": the input is used as it is.
     """
 
     example: Callable[[Draws], tuple[str, str]]
@@ -28,8 +28,8 @@ class Family:
 
     Attributes:
         draw: draws the rule.
-        formats: names in `pellucid.generation.prompt.FORMATS`.
-        repeats: whether the query may be one of the examples, because the rule is a table that only the examples show.
+        formats: names in `pellucid.generation.prompt.FORMATS`, one of which is drawn.
+        repeats: whether the query may be one of the examples, as where the rule is a table that only the examples show.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Word forms and pairs of words: plurals, past forms, opposites and the like, written for these tasks."""
+"""Word forms and pairs of words, written for these tasks: plurals, past forms, opposites and others."""
 
 from recipes.default_model.words import CATEGORIES, split
 
@@ -21,7 +21,7 @@ def plural(noun: str) -> str:
 
 
 def with_ending(verb: str, ending: str) -> str:
-    """A regular verb with -ed or -ing: the last consonant doubled after one short vowel, a silent e dropped."""
+    """A verb with a regular -ed or -ing: the last consonant is doubled (`DOUBLED`), a silent e is dropped."""
     if verb.endswith("ee") and ending == "ing":
         return verb + ending
     if verb.endswith("e"):

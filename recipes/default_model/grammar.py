@@ -1,26 +1,26 @@
-"""How well-formed samples are, by a stated procedure: a local grammar, unknown words, repeated phrases, different phrases.
+"""Measures how well-formed samples are: sentences that pass a local grammar, unknown words, repeated and distinct n-grams.
 
     python -m recipes.default_model.grammar FILE --data DATA       a text file, a sample a paragraph
 
 Sentences end with `.`, `!` or `?` (and a quotation mark) before a capital letter or the end, but not after `Mr.` and the like.
-What is before the first and after the last end of a sample is left out, for a sample begins with its prompt and is cut at its
-end. A sentence parses where all of these hold:
+What is before the first and after the last sentence end of a sample is left out, because a sample begins with its prompt and is
+cut off at its end. A sentence parses if all of these hold:
 
-1. It begins with a capital letter, a quotation mark before it or not.
-2. Each word is in the training books (twice at least), or its parts between hyphens are, or it is a name: it has a capital and
-   does not begin the sentence.
-3. It has a finite verb: a form of be, have, do, a modal, a past form of the recipe's table, or a word that ends in -ed or n't.
-4. No two words in a row are of classes that do not follow each other (`FORBIDDEN`), such as an article before a pronoun, a
-   preposition, an auxiliary or the end, a preposition before a subject pronoun, a modal before a past form.
-5. `a` and `an` agree with the letter after them, but for words such as `hour`, `one` and `use`.
-6. No word comes twice in a row, but `had`, `that` and `very`.
+1. It begins with a capital letter, which may follow a quotation mark.
+2. Each word occurs at least twice in the training books, or its parts between hyphens do, or it is taken for a name: it has a
+   capital letter and does not begin the sentence.
+3. It has a finite verb: a form of be, have or do, a modal, a past form of the recipe's table, or a word in -ed or n't.
+4. No two consecutive words are of classes that do not follow each other (`FORBIDDEN`), such as an article before a pronoun, a
+   preposition, an auxiliary or the end, a preposition before a subject pronoun, or a modal before a past form.
+5. `a` and `an` agree with the next letter, except before words such as `hour`, `one` and `use`.
+6. No word is repeated at once, except a few such as `had`, `that` and `very`.
 
-It is a check for local errors with a closed lexicon of function words, no parser: a sentence that makes no sense may pass, and
-a good one that is unusual may not. The share of the test books' own sentences that pass is reported beside the samples'.
+This checks for local errors with a closed lexicon of function words and is not a parser: a sentence without meaning may pass,
+and a good but unusual one may fail. The share of the test books' own sentences that pass is reported for comparison.
 
-- repeated: the share of the words of a sample that are in a stretch of four words which came in the same sample before.
-- distinct-n: different stretches of n words over all of them, over all samples together (Li et al. 2016, arXiv 1510.03055).
-- unknown: the share of words that the training books do not have.
+- repeated: the share of words that are in a 4-gram of words which occurred earlier in the same sample.
+- distinct-n: different n-grams of words over all n-grams, of all samples together (Li et al. 2016, arXiv 1510.03055).
+- unknown: the share of words that are not in the training books at least twice.
 """
 
 import argparse
@@ -40,8 +40,8 @@ from recipes.default_model.forms import PAST
 from recipes.default_model.words import split
 
 
-TWICE = 2
-STRETCH = 4
+TWICE = 2  # occurrences in the books that make a word a known one
+STRETCH = 4  # words: n of the n-grams that count as repeated
 _TOKENS_AT_ONCE = 1 << 20
 _WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)*(?:-[A-Za-z]+)*")
 _END = re.compile(r"(?<!\bMr)(?<!\bMrs)(?<!\bDr)(?<!\bSt)[.!?]+[\"'”’)]*(?=\s+[\"'“‘(]*[A-Z]|\s*$)")
@@ -77,8 +77,8 @@ class Grammar:
     """The measures of a set of samples.
 
     Attributes:
-        samples, sentences, words: how many were looked at.
-        parsed: the share of sentences that parse. unknown, repeated: shares of words. distinct: by length of the stretch.
+        samples, sentences, words: how many there are.
+        parsed: the share of sentences that parse. unknown, repeated: shares of words. distinct: distinct-n by n.
     """
 
     samples: int
@@ -91,7 +91,11 @@ class Grammar:
 
 
 def known_words(data: Path) -> frozenset[str]:
-    """The words that the training books have twice at least: as they stand there, and in lower case where they stand so."""
+    """The words that occur at least twice in the training books, in the case in which they occur.
+
+    Args:
+        data: the folder that `prepare` made.
+    """
     tokenizer, text = Tokenizer.load(data), open_corpus(data / "prose", verify=False).train
     counts: Counter[str] = Counter()
     left = ""
@@ -106,13 +110,13 @@ def known_words(data: Path) -> frozenset[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """The whole sentences of a sample: from the first end to the last."""
+    """The complete sentences of a sample: those between its first and its last sentence end."""
     ends = [found.end() for found in _END.finditer(text)]
     return [text[a:b].strip() for a, b in pairwise(ends)]
 
 
 def is_known(word: str, known: frozenset[str]) -> bool:
-    """Whether the books have the word, or all its parts between hyphens: as it stands, or in lower case."""
+    """Whether a word, or each of its parts between hyphens, is known as it is written or in lower case."""
     word = word.replace("’", "'")
     return word in known or word.lower() in known or ("-" in word and all(is_known(part, known) for part in word.split("-")))
 
@@ -134,7 +138,7 @@ def parses(sentence: str, known: frozenset[str]) -> bool:
 
 
 def _clash(one: str, other: str) -> bool:
-    """Whether two pieces in a row break condition 4, 5 or 6."""
+    """Whether two consecutive words, or a word and a punctuation mark, break condition 4, 5 or 6."""
     a, b = one.lower(), other.lower()
     if not a[0].isalpha():
         return False
@@ -161,7 +165,7 @@ def measure(samples: Sequence[str], known: frozenset[str]) -> Grammar:
 
 
 def repeated(words: Sequence[str]) -> int:
-    """How many words are in a stretch of `STRETCH` words that came before."""
+    """How many words are in an n-gram of `STRETCH` words that occurred before."""
     seen, marked = set[tuple[str, ...]](), set[int]()
     for start in range(len(words) - STRETCH + 1):
         stretch = tuple(words[start : start + STRETCH])
@@ -172,7 +176,7 @@ def repeated(words: Sequence[str]) -> int:
 
 
 def distinct(samples: Iterable[Sequence[str]], n: int) -> float:
-    """Different stretches of n words over all stretches; 0 where there are none."""
+    """distinct-n of samples, lists of words; 0 if there are no n-grams."""
     counts = Counter(tuple(words[i : i + n]) for words in samples for i in range(len(words) - n + 1))
     return len(counts) / counts.total() if counts else 0.0
 

@@ -1,4 +1,4 @@
-"""Groups of examples as text: k examples of one family and a query with its answer, in one of `pellucid`'s prompt formats."""
+"""Groups: k examples of one family and a query with its answer, as text in one of `pellucid`'s prompt formats."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from recipes.default_model.markup import DIALECTS, code, describe, draw_allowed
 
 
 MAX_EXAMPLES = 8
-DESCRIBED = 0.35  # of the groups whose rule can be said in words, this share says it
-AS_QUESTION = 0.6  # of the groups in the format "qa" whose family has a question, this share asks it
-MARKUP = "markup"  # what the descriptions with code go by where families are named
-_TRIES = 20  # for another example than those before
+DESCRIBED = 0.35  # the share of the groups with a description, of those whose rule can be described
+AS_QUESTION = 0.6  # the share of the groups with a question, of those in the format "qa" whose task has one
+MARKUP = "markup"  # the name of the family of descriptions with code
+_TRIES = 20  # to draw an example that is not among those before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +43,7 @@ class Group:
 
 
 def _distinct(draws: Draws, count: int, example: Callable[[Draws], tuple[str, str]], *, repeats: bool) -> list[tuple[str, str]]:
-    """`count` examples, of different inputs where there are as many."""
+    """`count` examples, with different inputs unless `repeats` or there are too few."""
     chosen: list[tuple[str, str]] = []
     seen: set[str] = set()
     for _ in range(count):
@@ -61,8 +61,8 @@ def task_group(draws: Draws, lexicon: Lexicon, family: Family | None = None, *, 
     """A group of a family.
 
     Args:
-        family: None draws one of those that are trained on.
-        examples: None draws 0 to 8.
+        family: None: one of the trained families is drawn.
+        examples: None: 0 to 8 are drawn.
     """
     family = draw_family(draws) if family is None else family
     task = family.draw(draws, lexicon)
@@ -82,7 +82,7 @@ def markup_group(draws: Draws, lexicon: Lexicon, *, held_out: bool = False, exam
 
     Args:
         held_out: whether the query is of the held-out part of the grammar; the examples never are.
-        examples: None draws 0 to 8.
+        examples: None: 0 to 8 are drawn.
     """
     count = draws.between(0, MAX_EXAMPLES) if examples is None else examples
     dialect = draws.choice(("react", "react", "react", "css", "classes"))

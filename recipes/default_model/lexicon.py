@@ -1,4 +1,4 @@
-"""Words and short sentences out of the training books, by frequency: what task windows are filled with."""
+"""Frequent words and short sentences of the training books, from which tasks are made."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from pellucid.hashing import mix
 FILE = "lexicon.json"
 MOST_WORDS = 3000
 MOST_SENTENCES = 10_000
-# Words that examples drawn at random had better not be about.
+# Words that should not be in examples drawn at random.
 LEFT_OUT = frozenset(
     (
         "slave",
@@ -39,11 +39,11 @@ _SENTENCE = re.compile(r"(?<=[.!?] )[A-Z][a-z]*(?: [a-z]+){3,8}(?=\. )")
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """What families draw from.
+    """The words and sentences that families draw from.
 
     Attributes:
-        words: lower-case words of 3 to 9 letters, the most frequent first, names left out.
-        sentences: of 4 to 9 words of letters alone, without the full stop.
+        words: lower-case words of 3 to 9 letters, without names, the most frequent first.
+        sentences: of 4 to 9 words, without punctuation and without the full stop.
     """
 
     words: tuple[str, ...]
@@ -61,7 +61,7 @@ class Lexicon:
 
     @classmethod
     def from_texts(cls, texts: Iterable[str], *, most_words: int = MOST_WORDS, most_sentences: int = MOST_SENTENCES) -> Self:
-        """Counts the words of all texts; sentences made of common words alone are taken in an order of their hashes."""
+        """The lexicon of some texts: their most frequent words, and sentences of frequent words, in the order of a hash."""
         lower: Counter[str] = Counter()
         capital: Counter[str] = Counter()
         sentences: set[str] = set()

@@ -1,8 +1,8 @@
-"""Descriptions in words and the code that they ask for, as in the article's React example, from a grammar.
+"""The grammar of `markup`: descriptions in words and the code that they ask for, as in the article's React example.
 
-A description names one element, or an element in a box: "a red button that says stop", "a blue box that contains yellow circles
-with red borders". Code is written in one of three dialects, drawn for a group: React's style objects (the article's), an HTML
-style attribute, an HTML class attribute. What a (kind, colour) pair of `HELD_OUT` would make is never in a training window.
+A description names one element, or a box with an element in it: "a red button that says stop", "a blue box that contains two
+yellow circles with red borders". The code is in one of three dialects, drawn for a group: React's style objects (as in the
+article), an HTML style attribute, an HTML class attribute. No (kind, colour) pair of `HELD_OUT` is in a training window.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from recipes.default_model.words import CATEGORIES, split
 
 COLOURS = ("red", "blue", "green", "yellow", "black", "white", "purple", "orange", "pink", "grey", "brown")
 KINDS = ("button", "box", "circle", "heading", "text", "link", "field", "list", "picture")
-# Kind and colour of an element, held out of training altogether; both come with others.
+# (kind, colour) pairs that are held out of training; each kind and each colour is trained on in other pairs.
 HELD_OUT = frozenset(
     {
         ("button", "purple"), ("button", "yellow"), ("box", "pink"), ("box", "orange"), ("circle", "green"),
@@ -32,12 +32,12 @@ SIZES = {"small": ("12", "50"), "": ("", ""), "big": ("24", "200"), "large": ("2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Element:
-    """What is described.
+    """An element of the grammar.
 
     Attributes:
-        kind: in `KINDS`. colour, border: in `COLOURS`, or "". size: in `SIZES`.
-        label: words it shows, or "". items: of a list.
-        many: how many of it there are. inside: what a box contains.
+        kind: one of `KINDS`. colour, border: one of `COLOURS`, or "". size: a key of `SIZES`.
+        label: its text (of a picture, what it shows), or "". items: of a list.
+        many: how many times it is there. inside: the element that a box contains.
     """
 
     kind: str
@@ -50,12 +50,16 @@ class Element:
     inside: "Element | None" = None
 
     def pairs(self) -> set[tuple[str, str]]:
-        """Every (kind, colour) in it."""
+        """The (kind, colour) pairs of the element and of what is inside it."""
         return {(self.kind, self.colour)} | (self.inside.pairs() if self.inside is not None else set())
 
 
 def draw_element(draws: Draws, lexicon: Lexicon, *, nested: bool = True) -> Element:
-    """Any element of the grammar."""
+    """Draws an element of the whole grammar, held-out pairs included.
+
+    Args:
+        nested: whether a box may contain an element; False for that element.
+    """
     kind = draws.choice(KINDS if nested else ("button", "circle", "text", "link", "heading", "box"))
     colour = draws.choice(COLOURS) if draws.chance(0.85) else ""
     size = draws.choice(("small", "big", "large", "huge")) if draws.chance(0.3) and kind not in ("field", "list") else ""
@@ -82,12 +86,12 @@ def draw_element(draws: Draws, lexicon: Lexicon, *, nested: bool = True) -> Elem
 
 
 def is_held_out(element: Element) -> bool:
-    """Whether it has a kind in a colour that training never shows."""
+    """Whether a pair of it is held out of training."""
     return bool(element.pairs() & HELD_OUT)
 
 
 def draw_allowed(draws: Draws, lexicon: Lexicon, *, held_out: bool = False) -> Element:
-    """An element of the training part of the grammar, or of the held-out part."""
+    """Draws an element of the training part of the grammar, or of the held-out part."""
     while is_held_out(element := draw_element(draws, lexicon)) != held_out:
         pass
     return element
@@ -98,7 +102,7 @@ _COUNTS = {2: "two", 3: "three"}
 
 
 def describe(element: Element, draws: Draws) -> str:
-    """The description in words; which of several ways is drawn."""
+    """The description in words; the wording is drawn."""
     noun = _NOUNS.get(element.kind, element.kind)
     before = [word for word in (element.size, element.colour) if word]
     if element.many > 1:
@@ -143,7 +147,7 @@ def _css(tag: str, style: list[tuple[str, str]]) -> str:
 
 
 def _classes(tag: str, style: list[tuple[str, str]]) -> str:
-    """<tag class="color-red", names of classes."""
+    """<tag class="color-red", HTML classes."""
     if not style:
         return f"<{tag}"
     return f'<{tag} class="' + " ".join(f"{_dashed(key)}-{value.replace(' ', '-')}" for key, value in style) + '"'
@@ -160,7 +164,7 @@ def code(element: Element, dialect: Dialect, *, capital: bool = False) -> str:
     """The element as code.
 
     Args:
-        capital: whether words shown begin with a capital.
+        dialect: one of `DIALECTS`. capital: whether labels and items begin with a capital letter.
     """
     filled = element.kind in ("box", "circle", "button", "list", "field")
     style = [("backgroundColor" if filled and element.kind != "button" else "color", element.colour)] if element.colour else []

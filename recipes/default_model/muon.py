@@ -1,4 +1,4 @@
-"""Muon with AdamW beside it, as `pellucid.training.optimizers` has them."""
+"""The recipe's optimizer: Muon for the matrices of the blocks, AdamW for the rest, as in `pellucid.training.optimizers`."""
 
 import torch
 from torch import nn
@@ -10,10 +10,10 @@ from pellucid.training.optimizers import CombinedOptimizer
 def muon_and_adamw(
     model: nn.Module, *, lr: float, weight_decay: float, betas: tuple[float, float], dtype: torch.dtype
 ) -> torch.optim.Optimizer:
-    """Muon for the matrices of the blocks, AdamW for tokens, positions, biases and LayerNorms; vectors do not decay.
+    """Muon for the matrices of the blocks, AdamW for embeddings, biases and LayerNorms; vectors do not decay.
 
     Args:
-        dtype: of Muon's products.
+        betas: of AdamW. dtype: of Muon's matrix products.
     """
     matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and n.startswith("h.")]
     chosen = {id(p) for p in matrices}

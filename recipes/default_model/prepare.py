@@ -1,14 +1,13 @@
-"""Books to training data: tokenizer, word lists and token shards, in a new folder.
+"""Makes the training data from the books: tokenizer, word lists and token shards, in a new folder.
 
     python -m recipes.default_model.prepare CORPUS --out DATA
     python -m recipes.default_model.prepare CORPUS --out DATA --tokenizer MODEL     for a run that begins with that model
 
-DATA then holds `tokenizer.json`, `lexicon.json`, `prose/` (the books as token shards: train; validation and test as held out)
-and `data.json` (what was made from what: titles, SHA-256, counts).
+DATA then holds `tokenizer.json`, `lexicon.json`, `prose/` (the books as token shards: the training books, and validation and
+test books as held-out text) and `data.json` (titles and SHA-256 of the books, counts).
 """
 
 import argparse
-import hashlib
 import json
 from collections.abc import Iterator
 from itertools import islice
@@ -26,14 +25,14 @@ from recipes.default_model.lexicon import Lexicon
 
 VOCABULARY = 4096
 SEED = 2026
-# Groups that the tokenizer learns from beside the books: about 3 % of all its text, so that `=>`, `Q:` and tags become tokens.
+# Groups that the tokenizer is trained on, besides the books: about 3 % of its text, so that `=>`, `Q:` and tags become tokens.
 TASK_GROUPS, MARKUP_GROUPS = 16_000, 3_000
-_TOKENIZER = 7  # what these groups' hashes are for: none of them is a training window's (`windows` numbers its own 1 to 6)
+_TOKENIZER = 7  # the purpose in the key of these draws, so that they are not those of training windows (`windows`: 1 to 6)
 DATA = "data.json"
 
 
 def task_text(lexicon: Lexicon, seed: int, tasks: int, markup: int) -> Iterator[str]:
-    """Groups for the tokenizer, from the training families alone."""
+    """The groups that the tokenizer is trained on, of trained families only."""
     for i in range(tasks):
         yield task_group(Draws(seed, _TOKENIZER, 0, i), lexicon).text + "\n\n"
     for i in range(markup):
@@ -48,10 +47,11 @@ def prepare(
 
     Args:
         corpus: a folder with `index.csv` and the books (`books`).
-        out: is made; what is there already is replaced but for `prose/`, which must not be there.
-        books: of the training part, only the first so many (for trying things out).
-        task_groups, markup_groups: text for the tokenizer beside the books.
-        tokenizer: taken as it is; by default a new one is trained.
+        out: the data folder. Files in it are replaced, but `prose/` must not exist.
+        vocabulary: tokens of a new tokenizer. seed: of the groups for the tokenizer.
+        books: take only the first so many training books, to try things out; None: all.
+        task_groups, markup_groups: how many groups the tokenizer is trained on, besides the books.
+        tokenizer: a tokenizer to use; None: a new one is trained.
     """
     index = read_index(corpus)
     train = list(islice((book for book in index if book.part == "train"), books))
@@ -77,7 +77,7 @@ def prepare(
         "train_bytes": built.train.n_bytes,
         "held_out_tokens": len(built.held_out),
         "books": [
-            {"path": b.path, "title": b.title, "author": b.author, "part": b.part, "sha256": _sha256(b, corpus)}
+            {"path": b.path, "title": b.title, "author": b.author, "part": b.part, "sha256": sha256(corpus / b.path)}
             for b in (*train, *held_out)
         ],
     }
@@ -90,18 +90,15 @@ def _documents(books: list[Book], corpus: Path) -> Iterator[Document]:
     return (Document(book.path, book.read(corpus)) for book in books)
 
 
-def _sha256(book: Book, corpus: Path) -> str:
-    return hashlib.sha256((corpus / book.path).read_bytes()).hexdigest()
-
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--books", type=int, help="of the training part, only the first so many")
+    parser.add_argument("--books", type=int, help="take only the first so many training books")
     parser.add_argument("--vocabulary", type=int, default=VOCABULARY)
-    parser.add_argument("--tokenizer", type=Path, metavar="MODEL", help="a model directory whose tokenizer is taken")
+    parser.add_argument("--tokenizer", type=Path, metavar="MODEL", help="use the tokenizer of this model directory")
     chosen = parser.parse_args()
     tokenizer = Tokenizer.load(chosen.tokenizer) if chosen.tokenizer else None
     prepare(chosen.corpus, chosen.out, vocabulary=chosen.vocabulary, books=chosen.books, tokenizer=tokenizer)

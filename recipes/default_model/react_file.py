@@ -1,10 +1,10 @@
-"""The article's React example as a task of `pellucid evaluate`: descriptions and code, one file in the package.
+"""Writes the article's React example as a task of `pellucid evaluate`: descriptions and code, one file in the package.
 
     python -m recipes.default_model.react_file DATA
 
-Elements of the grammar that training has (`markup`), without boxes around others, in React's dialect. The examples, of which
-the prompts take some and fine-tuning learns from all, are of its training part. The queries are of its held-out part: each has
-a pair of element and colour that is in no example and in no training window.
+The elements are those of the grammar of the training windows (`markup`), without nested ones, in React's dialect. The examples,
+for prompts and for fine-tuning, are of its training part. The queries are of its held-out part: each has a pair of element and
+colour that is in no example and in no training window.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from recipes.default_model.markup import DIALECTS, Element, code, describe, draw
 
 SEED = 1
 EXAMPLES, QUERIES = 400, 60
-_REACT = 9  # what these draws' hashes are for (`windows` and `evaluate` number theirs)
+_REACT = 9  # the purpose in the key of these draws (`windows`, `prepare` and `evaluate` have 1 to 8)
 
 
 def pairs(lexicon: Lexicon, count: int, *, held_out: bool, seed: int) -> Iterator[tuple[str, str]]:
@@ -38,7 +38,7 @@ def pairs(lexicon: Lexicon, count: int, *, held_out: bool, seed: int) -> Iterato
 
 
 def is_single(element: Element) -> bool:
-    """Whether it stands alone, as eight examples of those that do not would not fit into a context."""
+    """Whether it is a single element without others inside: eight examples of nested ones would not fit into the context."""
     return element.inside is None and element.many == 1
 
 

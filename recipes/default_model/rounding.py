@@ -1,9 +1,9 @@
-"""What rounding the weights costs: bits per byte of books as trained, at 8.5 bits a weight and at 4.5.
+"""Measures what rounding the weights costs: bits per byte of books in float32, at 8.5 and at 4.5 bits a weight.
 
-    python -m recipes.default_model.rounding MODEL CORPUS [--data DATA]     MODEL: whatever `pellucid` loads, or a checkpoint
+    python -m recipes.default_model.rounding MODEL CORPUS [--data DATA]     MODEL: anything `pellucid` loads, or a checkpoint
 
-The books are those of the validation part, eight windows of each, spread evenly; `--test` takes all windows of the test books.
-Whatever the model's tokenizer is, bits per byte can be compared.
+The books are those of the validation part, eight evenly spaced windows of each; with `--test`, all windows of the test books.
+Bits per byte are comparable between models with different tokenizers.
 """
 
 import argparse
@@ -17,25 +17,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pellucid.corpus import Tokens, sequential
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.training.held_out import held_out_loss
 from recipes.default_model import checkpoints
 from recipes.default_model.books import TEST, VALIDATION
-from recipes.default_model.evaluate import WINDOWS_A_BOOK, read_model
+from recipes.default_model.evaluate import WINDOWS_A_BOOK, read_model, windows_of
 
 
 STORAGES = {"float32": 32.0, "int8": 8.5, "int4": 4.5}  # bits a weight
-GPTQ_WORTH = 0.02  # bits a byte that plain rounding may lose before a better one is worth its code
-_ROW_TOKENS = 2048
+_ROW_TOKENS = 2048  # tokens that go through the model at a time
 
 
 def bits_of_books(model: GPT, corpus: Path, paths: Sequence[str], *, windows_a_book: int | None = None) -> float:
-    """Bits per byte of books, all windows or so many of each, evenly spaced.
+    """Bits per byte of books: of all windows, or of `windows_a_book` of each, evenly spaced.
 
     Args:
-        corpus: the folder of `books`. paths: of its books.
+        corpus: the folder of the books. paths: of books in it.
     """
     return bits_and_bytes(model, corpus, paths, windows_a_book=windows_a_book)[0]
 
@@ -43,15 +41,12 @@ def bits_of_books(model: GPT, corpus: Path, paths: Sequence[str], *, windows_a_b
 def bits_and_bytes(
     model: GPT, corpus: Path, paths: Sequence[str], *, windows_a_book: int | None = None
 ) -> tuple[float, int]:  # fmt: skip
-    """`bits_of_books`, and the bytes that were predicted."""
+    """`bits_of_books`, and the number of bytes that were predicted."""
     tokenizer, n_ctx = model.require_tokenizer(), model.config.n_ctx
     windows: list[NDArray[np.int64]] = []
     for path in paths:
         ids = [*tokenizer.encode((corpus / path).read_text(encoding="utf-8")), tokenizer.eot]
-        whole = list(sequential(Tokens([np.array(ids, dtype=np.int64)], 0), n_ctx))
-        if windows_a_book is not None and len(whole) > windows_a_book + 1:
-            whole = [whole[(2 * i + 1) * (len(whole) - 1) // (2 * windows_a_book)] for i in range(windows_a_book)]
-        windows += whole
+        windows += windows_of(np.array(ids, dtype=np.int64), n_ctx, windows_a_book)
     model.eval()
     rows, lengths = max(1, _ROW_TOKENS // n_ctx), np.array(tokenizer.byte_lengths)
     bits = held_out_loss(model, windows, lengths, dtype=torch.float32, rows=rows)[1]
@@ -62,7 +57,7 @@ def open_model(path: str, data: Path | None) -> GPT:
     """A checkpoint's averaged weights, or anything that `pellucid.load` takes.
 
     Raises:
-        ValueError: a checkpoint without the data whose tokenizer it has.
+        ValueError: a checkpoint without `data`, which has its tokenizer.
     """
     if not (Path(path) / checkpoints.STATE).is_file():
         return load(path)
@@ -72,13 +67,13 @@ def open_model(path: str, data: Path | None) -> GPT:
 
 
 def rounded(model: GPT, storage: str, folder: Path) -> GPT:
-    """The model as it is read from a directory in that storage."""
+    """The model, saved in that storage and loaded again."""
     model.save(folder / storage, storage=storage)
     return load(folder / storage)
 
 
 def losses(model: GPT, corpus: Path, *, test: bool = False) -> dict[str, dict[str, Any]]:
-    """By storage: bits a weight, bits per byte, what was lost against float32, and bytes of the weights' file."""
+    """For each storage: bits a weight, bits per byte, the loss against float32 in bits per byte, bytes of the weights' file."""
     paths, windows = (TEST, None) if test else (VALIDATION, WINDOWS_A_BOOK)
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:

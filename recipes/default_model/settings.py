@@ -1,4 +1,4 @@
-"""What a training run is, written once into its folder, and its learning rate as a function of tokens."""
+"""The settings of a training run, written once into its folder, and its learning rate as a function of tokens."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -10,7 +10,7 @@ from pellucid.gpt.config import GPTConfig
 
 
 FILE = "run.json"
-# Blocks, width, heads; context and vocabulary are the same, "banded(128)" and "dense" take turns.
+# Blocks, width, heads. Context and vocabulary are the same; banded(128) and dense blocks alternate.
 SHAPES = {"default": (6, 384, 6), "small": (4, 192, 6), "megabyte": (4, 128, 4), "tiny": (2, 64, 2)}
 
 
@@ -25,22 +25,22 @@ def shape(name: str, vocab_size: int, *, n_ctx: int = 512) -> GPTConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """A run.
+    """The settings of a run.
 
     Attributes:
         config: the shape, as `GPTConfig.to_dict` has it.
         data: the folder that `prepare` made. tokenizer: the fingerprint of its tokenizer.
-        begun_with: fingerprint of the model whose weights it began with; None: it began with random ones.
+        begun_with: fingerprint of the model whose weights the run began with; None: it began with random weights.
         tasks, markup: windows of every 20 (`windows.Shares`).
-        eot_from: tokens from which windows of tasks and code begin with end-of-text (`windows.Mixture`); None: they never do.
-        batch, micro_batch: windows of a step, and of these at once.
-        learning_rate: the flat one. warmup_tokens: over which it rises linearly.
-        decay_from, decay_tokens: where the linear fall to `final_fraction` begins and how long it is; None: it has not been
-            decided yet, and the run is without end.
-        average: of the exponential moving average of the weights, a step.
-        dtype: of the matrix products. threads: of a step.
-        evaluate_every, keep_every: tokens between evaluations, and between checkpoints that stay.
-        checkpoint_seconds: between checkpoints of which the newest three stay.
+        eot_from: training tokens from which on windows of tasks and code begin with end-of-text (`windows.Mixture`); None: never.
+        batch: windows in a step. micro_batch: windows that are computed at a time.
+        learning_rate: the peak, which stays constant until the decay. warmup_tokens: over which it rises linearly.
+        decay_from, decay_tokens: the tokens at which the linear decay to `final_fraction` begins, and its length; None: no
+            decay has been decided on yet, and the run has no end.
+        average: the decay of the exponential moving average of the weights, per step.
+        dtype: of the matrix products. threads: of the process.
+        evaluate_every, keep_every: tokens between evaluations, and between checkpoints that are never removed.
+        checkpoint_seconds: between the other checkpoints, of which the newest three are kept.
     """
 
     config: dict[str, Any]
@@ -69,7 +69,7 @@ class Settings:
     checkpoint_seconds: float = 480.0
 
     def learning_rate_at(self, tokens: int) -> float:
-        """The rate of the step that begins after so many tokens: linear rise, flat, linear fall once that is decided."""
+        """The rate of the step that begins after so many tokens: linear warm-up, constant, linear decay if one is set."""
         if tokens < self.warmup_tokens:
             return self.learning_rate * max(0.01, (tokens + self.batch_tokens) / (self.warmup_tokens + self.batch_tokens))
         if self.decay_from is None or tokens < self.decay_from:
@@ -78,7 +78,7 @@ class Settings:
         return self.learning_rate * (1 - (1 - self.final_fraction) * fallen)
 
     def average_at(self, step: int) -> float:
-        """How much of the average stays at step 0, 1, ...: less in the beginning, so that the first weights are soon gone."""
+        """The decay of the moving average at step 0, 1, ...: lower at first, so that the initial weights soon vanish from it."""
         return min(self.average, (1 + step) / (10 + step))
 
     @property
@@ -88,7 +88,7 @@ class Settings:
 
     @property
     def end(self) -> int | None:
-        """Tokens after which the run is over, once its decay is decided."""
+        """The tokens at which the decay, and so the run, is over; None without a decay."""
         return None if self.decay_from is None else self.decay_from + self.decay_tokens
 
     def save(self, run: Path) -> None:

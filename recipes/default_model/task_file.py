@@ -1,8 +1,8 @@
-"""The queries by which `pellucid evaluate` measures the families, as one file in the package.
+"""Writes the queries of the families for `pellucid evaluate`, one file in the package.
 
     python -m recipes.default_model.task_file DATA
 
-They are the groups that `evaluate` of this recipe measures with (`groups_of`, seed 0): the same queries, examples and formats.
+They are the groups that this recipe's `evaluate` measures (`groups_of`, seed 0): the same queries, examples and formats.
 """
 
 import argparse
@@ -21,7 +21,7 @@ SEED = 0
 
 
 def lines(lexicon: Lexicon, queries: int = QUERIES, seed: int = SEED) -> Iterator[str]:
-    """A line of JSON a query, family by family."""
+    """The lines of the file: a JSON object a query, family by family."""
     for name in published.NAMES:
         family = MARKUP_HELD_OUT if name == published.MARKUP_HELD_OUT else name
         for group in groups_of(family, lexicon, queries, seed):

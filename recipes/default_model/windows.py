@@ -1,10 +1,11 @@
-"""Training windows: which n_ctx + 1 tokens window i holds, as a pure function of (seed, i).
+"""Training windows: the n_ctx + 1 tokens of window i, as a pure function of (seed, i).
 
-Of every 20 windows some are prose, some tasks and the rest descriptions with code; their order is drawn anew for each 20.
-Prose is cut from the books joined end to end, in an order that is drawn anew for each pass through them. A window of tasks or
-code holds groups of examples, each followed by end-of-text, up to its last token; no group is used again. From a number of
-tokens that may be chosen (`eot_from`) such a window also begins with end-of-text: prose begins anywhere in a book, so a model
-then continues a prompt without end-of-text before it as prose, where otherwise it takes one in five for the start of a task.
+Every 20 windows have fixed numbers of windows of prose, of tasks and of descriptions with code; their order is drawn anew for
+each 20. Windows of prose are cut from the books, joined end to end in an order that is drawn anew for each pass over them. A
+window of tasks or code is filled with groups of examples, each followed by end-of-text; every group is drawn anew.
+From the training token `eot_from` on, if that is set, such a window also begins with end-of-text. Prose begins anywhere in a
+book, without end-of-text, so the model then continues a bare prompt as prose; otherwise it takes one in five for the start of a
+task.
 """
 
 from collections.abc import Callable
@@ -26,15 +27,15 @@ from recipes.default_model.groups import Group, markup_group, task_group
 from recipes.default_model.lexicon import Lexicon
 
 
-CYCLE = 20  # windows of which each kind has its share
+CYCLE = 20  # windows, of which each kind has its share
 KINDS = ("prose", "tasks", "markup")
-# What a hash is for, so that no two draws have anything in common.
+# The purpose of a draw, part of its key, so that draws for different purposes are independent.
 _KIND, _BOOKS, _PHASE, _PLACE, _TASKS, _MARKUP = 1, 2, 3, 4, 5, 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shares:
-    """Of every `CYCLE` windows, how many are of tasks and of markup; the others are prose."""
+    """How many of every `CYCLE` windows are tasks and markup; the others are prose."""
 
     tasks: int = 4
     markup: int = 1
@@ -44,7 +45,7 @@ class Shares:
             raise ValueError(f"shares count windows of every {CYCLE}: {self.tasks} + {self.markup} do not fit")
 
     def of(self, kind: str) -> int:
-        """Windows of a kind in every `CYCLE`."""
+        """The number of windows of a kind in every `CYCLE`."""
         return {"tasks": self.tasks, "markup": self.markup, "prose": CYCLE - self.tasks - self.markup}[kind]
 
 
@@ -52,9 +53,9 @@ class Prose:
     """Windows of whole books, joined in a new order for each pass.
 
     Args:
-        tokens: of all books, end-of-text after each.
-        lengths: of each book in tokens, in their order there.
-        n_ctx: a window has one token more.
+        tokens: of all books, with end-of-text after each.
+        lengths: of the books in tokens, in the order of `tokens`.
+        n_ctx: the number of targets in a window, which has n_ctx + 1 tokens.
     """
 
     def __init__(self, tokens: Tokens, lengths: list[int], n_ctx: int, *, seed: int) -> None:
@@ -64,7 +65,8 @@ class Prose:
         self.tokens, self.n_ctx, self.seed = tokens, n_ctx, seed
         self._lengths = lengths
         self._starts = [0, *accumulate(lengths)][:-1]
-        # The last n_ctx or fewer tokens of a pass, and as many at its beginning, are left out, others each time.
+        # A pass begins at a random offset below n_ctx and has whole windows only: it leaves out fewer than 2 n_ctx tokens,
+        # others in each pass.
         self.per_pass = (len(tokens) - 1) // n_ctx - 1
         self._order: tuple[int, list[int], list[int]] = (-1, [], [])
 
@@ -75,7 +77,7 @@ class Prose:
         return self._joined(turn, mix(self.seed, _PHASE, turn) % self.n_ctx + place * self.n_ctx)
 
     def _joined(self, turn: int, start: int) -> NDArray[np.int64]:
-        """n_ctx + 1 tokens of the books in the order of a pass."""
+        """The n_ctx + 1 tokens from position `start` of the books, joined in the order of a pass."""
         if self._order[0] != turn:
             books = len(self._lengths)
             order = [permuted(i, books, key=mix(self.seed, _BOOKS, turn)) for i in range(books)]
@@ -98,10 +100,11 @@ class Mixture:
     """All training windows of a run.
 
     Args:
-        prose: windows of books.
-        lexicon: what task windows are filled with.
-        tokenizer: its end-of-text follows each group.
-        eot_from: training tokens before the first window whose tasks or code begin with end-of-text; None: no window's do.
+        prose: the windows of books.
+        lexicon: the words and sentences of the tasks.
+        tokenizer: encodes the groups of examples.
+        shares: how many windows are of which kind.
+        eot_from: training tokens before the first window of tasks or code that begins with end-of-text; None: no window does.
     """
 
     def __init__(
@@ -119,7 +122,7 @@ class Mixture:
         return cls(prose, Lexicon.load(data), Tokenizer.load(data), shares=shares, seed=seed, eot_from=eot_from)
 
     def kind(self, i: int) -> tuple[str, int]:
-        """("prose", "tasks" or "markup", how many windows of that kind come before window i)."""
+        """(the kind of window i, how many windows of that kind come before it)."""
         cycle, place = divmod(i, CYCLE)
         key = mix(self.seed, _KIND, cycle)
         drawn = [self._kind_of(permuted(p, CYCLE, key=key)) for p in range(place + 1)]
@@ -142,7 +145,7 @@ class Mixture:
         return np.array(ids[: self.n_ctx + 1], dtype=np.int64)
 
     def groups(self, kind: str, number: int) -> list[Group]:
-        """The groups of the window of a kind that has that number: as many as fill it, the last perhaps cut off."""
+        """The groups of window `number` of a kind: as many as fill the window, which may cut off the last one."""
         make: Callable[[Draws, Lexicon], Group] = task_group if kind == "tasks" else markup_group
         groups: list[Group] = []
         tokens = 0
@@ -153,6 +156,6 @@ class Mixture:
         return groups
 
     def batch(self, step: int, windows: int) -> tuple[Tensor, Tensor]:
-        """(windows, n_ctx) ids of a step and the (windows, n_ctx) tokens that follow them."""
+        """The ids of a step and its targets, the tokens that follow them, (windows, n_ctx) each."""
         rows = torch.from_numpy(np.stack([self.window(step * windows + row) for row in range(windows)]))
         return rows[:, :-1], rows[:, 1:]

@@ -1,4 +1,4 @@
-"""Words by category, and names: written for these tasks. Words by frequency come from the training books (`lexicon`)."""
+"""Words by category, and names, written for these tasks. Frequent words come from the training books (`lexicon`)."""
 
 
 def split(text: str) -> tuple[str, ...]:
