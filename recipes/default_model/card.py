@@ -1,9 +1,9 @@
-"""The model card of a trained model, in the field's form (Mitchell et al. 2019, arXiv 1810.03993), measured and written.
+"""Measures a trained model and writes its model card, in the form of Mitchell et al. 2019 (arXiv 1810.03993).
 
     python -m recipes.default_model.card MODEL --data DATA --corpus CORPUS [--beside default] [--name small]
 
-MODEL is a directory that `export` wrote, whose `training.json` tells how it was trained. Writes MODEL/MODEL_CARD.md and prints
-what it measures; `--json FILE` keeps all numbers. `--beside` names another model, whose samples and numbers stand beside them.
+MODEL is a directory that `export` wrote; its `training.json` tells how it was trained. Writes MODEL/MODEL_CARD.md and prints
+what is being measured; `--json FILE` keeps all numbers. `--beside` names another model to compare with.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What `pellucid reproduce` says of the models in the package: books with hashes, seeds, commands (`assets/recipes.json`).
+"""Writes what `pellucid reproduce` prints about a model: books with hashes, seeds, commands (`assets/recipes.json`).
 
     python -m recipes.default_model.manifest MODEL --data DATA [--name small] [--keep-as NAME]
 

@@ -78,7 +78,7 @@ class Settings:
         return self.learning_rate * (1 - (1 - self.final_fraction) * fallen)
 
     def average_at(self, step: int) -> float:
-        """The decay of the moving average at step 0, 1, ...: lower at first, so that the initial weights soon vanish from it."""
+        """The decay of the moving average at step 0, 1, ...: lower at first, so that the initial weights vanish from it."""
         return min(self.average, (1 + step) / (10 + step))
 
     @property

@@ -1,17 +1,18 @@
-"""Trains the default model: a run that goes on for as long as it is let, and may be killed at any time.
+"""Trains the default model: a run without a fixed end that may be killed at any time.
 
-    python -m recipes.default_model.train RUN --data DATA                  a new run, without end: the learning rate stays flat
+    python -m recipes.default_model.train RUN --data DATA                  a new run without end, at a constant learning rate
     python -m recipes.default_model.train RUN --data DATA --begin-with MODEL
-                                                                           the same from a model's weights, not from random ones
-    python -m recipes.default_model.train RUN --resume                     goes on from the newest checkpoint, after any end
+                                                                           the same, from a model's weights
+    python -m recipes.default_model.train RUN --resume                     resumes a run from its newest checkpoint
     python -m recipes.default_model.train RUN2 --decay-from RUN/checkpoints/STEP --tokens N
-                                                                           its end: the rate falls to a tenth over N tokens
+                                                                           the decay: the rate falls to a tenth over N tokens
     torchrun --nproc-per-node N -m recipes.default_model.train RUN --resume
                                                                            in N processes that share the windows of a step
 
-RUN holds `run.json` (all choices), `log.jsonl` (a line for each start: processor, versions, threads, dtype), `metrics.jsonl` (a
-line for each step and each evaluation) and `checkpoints/`. A step is a function of weights, optimizer and its own number, so a
-run that was killed and resumed has the bits of one that was not, on the same kind of processor with as many processes.
+RUN holds `run.json` (all settings), `log.jsonl` (a line for each start: processor, versions, threads, dtype), `metrics.jsonl`
+(a line for each step and each evaluation) and `checkpoints/`. A step is a function of the weights, the optimizer's state and
+the step's number, so a run that was killed and resumed equals an uninterrupted one to the bit, on the same kind of processor
+with the same number of processes.
 """
 
 import argparse
@@ -57,7 +58,7 @@ QUERIES = 24  # of each family, in an evaluation during training
 
 
 class Run:
-    """A run in its folder: model, averaged weights, optimizer, and how many steps it has done."""
+    """A run in its folder: model, averaged weights, optimizer, data, and the steps and tokens so far."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder, self.settings = folder, settings
@@ -84,7 +85,7 @@ class Run:
             self.step, self.tokens = checkpoints.load(found, self.model, self.average, self.optimizer)
 
     def take_step(self) -> dict[str, Any]:
-        """The next step; returns its line of metrics."""
+        """Takes the next step; returns its line of metrics."""
         settings, began, began_cpu = self.settings, time.perf_counter(), time.process_time()
         ids, targets = (_share(tensor) for tensor in self.mixture.batch(self.step, settings.batch))
         self.model.train()
@@ -106,7 +107,7 @@ class Run:
         }  # fmt: skip
 
     def _mean_over_processes(self, loss: float) -> float:
-        """Makes the gradients those of all processes' windows; returns the mean loss of these."""
+        """Averages the gradients over all processes; returns the mean of their losses."""
         if not dist.is_initialized():
             return loss
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
@@ -124,7 +125,7 @@ class Run:
             self.average[name].lerp_(p.data, 1 - stays)
 
     def evaluate(self) -> dict[str, Any]:
-        """The averaged weights on held-out books and on few-shot prompts: a line of metrics."""
+        """Measures the averaged weights on held-out books and few-shot prompts; returns a line of metrics."""
         began = time.perf_counter()
         bits = bits_per_byte(self.averaged, self.corpus, VALIDATION, windows_a_book=WINDOWS_A_BOOK, dtype=self.dtype)
         line: dict[str, Any] = {"step": self.step, "tokens": self.tokens, "bits_per_byte": round(bits, 5)}
@@ -136,14 +137,14 @@ class Run:
         return line | {"seconds": round(time.perf_counter() - began, 1)}
 
     def save(self) -> Path:
-        """A checkpoint of now."""
+        """Writes a checkpoint of the current state; returns its folder."""
         return checkpoints.save(
             self.folder, self.model, self.average, self.optimizer, step=self.step, tokens=self.tokens,
             kept=self.crossed(self.settings.keep_every),
         )  # fmt: skip
 
     def crossed(self, every: int) -> bool:
-        """Whether the last step passed a multiple of so many tokens."""
+        """Whether the last step passed a multiple of `every` tokens."""
         return self.step > 0 and self.tokens // every > (self.tokens - self.settings.batch_tokens) // every
 
 
@@ -155,15 +156,16 @@ def train(
     evaluate: bool = True,
     stop: Callable[[], bool] = lambda: False,
 ) -> Run:
-    """Trains until so many tokens, until the decay is over, or until it is asked to stop.
+    """Trains up to a number of tokens, to the end of the decay, or until it is asked to stop.
 
     Args:
-        folder: with a `run.json`, and checkpoints if it is to go on.
-        settings: what that holds, with another dtype or number of threads perhaps.
-        until: tokens; None is without end, or to the end of the decay.
-        stop: asked before and after each step; True in any process saves a checkpoint and ends.
+        folder: with a `run.json`, and with checkpoints if a run is resumed.
+        settings: those of `run.json`, perhaps with another dtype or number of threads.
+        until: tokens; None: to the end of the decay, or without end.
+        evaluate: whether there are evaluations during training.
+        stop: asked before and after each step; True in any process saves a checkpoint and ends the run.
 
-    With `torch.distributed` initialized each process has its share of a step's windows; the first one alone writes.
+    With `torch.distributed` initialized, each process computes its share of a step's windows; only the first one writes.
     """
     torch.set_num_threads(settings.threads)
     retain_freed_memory()
@@ -192,7 +194,7 @@ def train(
 
 
 def begin_with(model: GPT, folder: Path, settings: Settings) -> Settings:
-    """A new run in which a model's weights are the checkpoint of step 0.
+    """Makes a new run whose checkpoint of step 0 has a model's weights; returns its settings.
 
     Args:
         model: of the run's shape, with the tokenizer of the run's data.
@@ -218,7 +220,7 @@ def _share(windows: Tensor) -> Tensor:
 
 
 def _any_process(asked: bool) -> bool:
-    """Whether any process says so; all of them find the same."""
+    """Whether `asked` is true in any process; every process gets the same answer."""
     if not dist.is_initialized():
         return asked
     found = torch.tensor(int(asked))
@@ -227,7 +229,7 @@ def _any_process(asked: bool) -> bool:
 
 
 def begin_decay(checkpoint: Path, folder: Path, tokens: int) -> Settings:
-    """A new run that begins with a checkpoint of another, and in which the learning rate falls from there over `tokens`."""
+    """Makes a new run from a checkpoint of another, in which the learning rate decays over `tokens`; returns its settings."""
     state = checkpoints.read_state(checkpoint)
     settings = replace(Settings.load(checkpoint.parent.parent), decay_from=state["tokens"], decay_tokens=tokens)
     into = checkpoints.folder(folder, state["step"])
@@ -238,7 +240,7 @@ def begin_decay(checkpoint: Path, folder: Path, tokens: int) -> Settings:
 
 
 def _start_line(run: Run) -> dict[str, Any]:
-    """What `log.jsonl` says of a start."""
+    """The line of `log.jsonl` for a start."""
     settings = run.settings
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"), "step": run.step, "tokens": run.tokens,
@@ -263,7 +265,7 @@ def _append(path: Path, line: dict[str, Any]) -> None:
 
 
 def _cut_metrics(path: Path, step: int) -> None:
-    """Removes the lines of steps after the checkpoint that a run goes on from: they are about to happen again."""
+    """Removes the lines of steps after the checkpoint that a run resumes from: these steps are taken again."""
     if not path.exists():
         return
     kept: list[str] = []
