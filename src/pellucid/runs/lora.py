@@ -1,10 +1,10 @@
-"""The settings of LoRA (Hu et al. 2021, arXiv 2106.09685), and what follows from them without a model. No torch here.
+"""The settings of LoRA (Hu et al. 2021, arXiv 2106.09685), and the adapters that they define for a shape. No torch here.
 
-A target matrix W, (out, in), stays as it is; beside it two small ones are trained, A (rank, in) and B (out, rank):
+A target matrix W, (out, in), is frozen; two small matrices are trained, A (rank, in) and B (out, rank):
 
     W' = W + alpha / rank * B A
 
-B begins as zeros, so that the first step starts from the base model. The paper adapts W_q and W_v of GPT-3 (section 5.5,
+B is initialized to zeros, so that training starts from the base model. The paper adapts W_q and W_v of GPT-3 (section 5.5,
 table 5), which in GPT-2's layout are parts of one matrix, `c_attn`: each part has an adapter of its own here.
 """
 
@@ -21,7 +21,7 @@ from pellucid.strict_json import Fields
 
 MAX_RANK = 1 << 16
 DEFAULT_TARGETS = ("q", "v")  # the paper's, for GPT-3
-# target -> (the matrix of a block, the third of its rows; None: all of them)
+# target -> (matrix of a block, number of the third of its rows; None: all rows)
 TARGETS: dict[str, tuple[str, int | None]] = {
     "q": ("attn.c_attn", 0),
     "k": ("attn.c_attn", 1),
@@ -37,8 +37,8 @@ class Adapter(NamedTuple):
     """The place and the shape of an adapter.
 
     Attributes:
-        matrix: of the model, without ".weight", such as "h.0.attn.c_attn". target: a name in `TARGETS`.
-        first, out: the rows of the matrix that it changes: `out` of them, from `first` on. columns: of the matrix.
+        matrix: its name in the model, without ".weight", such as "h.0.attn.c_attn". target: a name in `TARGETS`.
+        first, out: the adapter changes the `out` rows of the matrix from `first` on. columns: of the matrix.
     """
 
     matrix: str
@@ -50,11 +50,11 @@ class Adapter(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings:
-    """What a run with LoRA trains.
+    """Rank, scale and targets of the adapters that a run trains.
 
     Attributes:
         rank: of the adapters. alpha: their scale is alpha / rank. None: the rank, a scale of 1 (a choice).
-        targets: names in `TARGETS`, in a list or with commas between them. None: q and v.
+        targets: names in `TARGETS`, in a list or joined by commas. None: q and v.
 
     Raises:
         PellucidError: a number out of range, an unknown target, or one twice.
@@ -97,7 +97,7 @@ class LoraSettings:
                 yield Adapter(f"h.{block}.{matrix}", target, (third or 0) * width, rows, columns)
 
     def parameters(self, config: GPTConfig) -> int:
-        """How many numbers are trained: rank (out + in) of each adapter. Nothing is allocated."""
+        """The number of trained parameters, rank (out + in) for each adapter. Nothing is allocated."""
         return sum(self.rank * (adapter.out + adapter.columns) for adapter in self.adapters(config))
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class LoraSettings:
 
 
 def _targets(given: object) -> tuple[str, ...]:
-    """Targets in the order of `TARGETS`. Raises PellucidError for what are none."""
+    """The targets in the order of `TARGETS`. Raises PellucidError for anything but different targets."""
     listed = [part.strip() for part in given.split(",")] if isinstance(given, str) else given
     if not isinstance(listed, Iterable) or not (names := list(listed)):
         raise PellucidError(f"lora_targets must be names, such as q,v, not {shown(given)}")
@@ -127,6 +127,7 @@ def _targets(given: object) -> tuple[str, ...]:
             raise PellucidError(f"unknown LoRA target {shown(name)}: choose from {', '.join(TARGETS)}")
     if len(set(names)) < len(names) or ("c_attn" in names and set(names) & {"q", "k", "v"}):
         raise PellucidError(
-            f"lora_targets {','.join(names)} adapt the same rows twice: name each once, and c_attn, which is q, k and v, alone"
+            f"lora_targets {','.join(names)} adapt the same rows twice: name each once, and c_attn, which is q, k and v, "
+            "without these"
         )
     return tuple(name for name in TARGETS if name in names)

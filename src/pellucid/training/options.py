@@ -203,16 +203,16 @@ class FinetuningOptions(RunOptions):
     Attributes:
         epochs: times through the examples. Without any budget: 4.
         batch: examples in a step (for plain text: windows). None: 16, fewer if there are few examples.
-        learning_rate_multiplier: the peak rate as a share of the rate at which the model was trained from nothing, in place of
-            `learning_rate`. None: 0.2, and twenty times that with LoRA.
-        prompt_loss_weight: of each token of a prompt in the training loss, from 0 (the default: completions only) to 1. The
-            service of 2021 had 0.01.
-        choose: which model the run ends with: "best" on held-out examples (the default), or the "last".
-        recipe: "2021": where nothing else is given, the defaults of OpenAI's fine-tuning service of that year
-            (`finetuning.service_2021`).
-        lora_rank: train adapters of this rank beside frozen weights (LoRA). None: all weights are trained.
+        learning_rate_multiplier: the peak rate as a multiple of 0.5 / d_model, the rate for training a model of this width from
+            scratch; instead of `learning_rate`. None: 0.2, and twenty times that with LoRA.
+        prompt_loss_weight: the weight of each prompt token in the training loss, from 0 (the default: completions only) to 1.
+            The service of 2021 had 0.01.
+        choose: which model the run keeps: the "best" on held-out examples (the default), or the "last".
+        recipe: "2021": the defaults of OpenAI's fine-tuning service of that year (`finetuning.service_2021`), which other
+            options override.
+        lora_rank: freeze all weights and train adapters of this rank (LoRA). None: all weights are trained.
         lora_alpha: the adapters' scale is lora_alpha / lora_rank. None: the rank, a scale of 1.
-        lora_targets: what they adapt, names in `runs.lora.TARGETS`, with commas between them or as a list. None: q and v.
+        lora_targets: the adapted matrices: names in `runs.lora.TARGETS`, joined by commas or in a list. None: q and v.
     """
 
     epochs: float | None = option(float, "times through the examples (default 4)", metavar="N", positive=True, group="budget")
@@ -220,22 +220,22 @@ class FinetuningOptions(RunOptions):
         int, "examples in a step (default 16, fewer for few examples)", metavar="N", positive=True, maximum=MAX_EXAMPLES
     )
     learning_rate_multiplier: float | None = option(
-        float, "peak rate, as a share of the rate of training from nothing (default 0.2; LoRA: 4)", metavar="X", positive=True,
+        float, "peak rate, as a multiple of that for training from scratch (default 0.2; LoRA: 4)", metavar="X", positive=True,
         maximum=MAX_NUMBER, group="rate",
     )  # fmt: skip
     prompt_loss_weight: float | None = option(
-        float, "weight of the prompts in the training loss, 0 to 1 (default 0: completions only)", metavar="X", planned=True
+        float, "weight of prompt tokens in the training loss, 0 to 1 (default 0: completions only)", metavar="X", planned=True
     )
-    choose: str | None = option(str, "which model the run ends with (default best)", choices=("best", "last"))
+    choose: str | None = option(str, "which model the run keeps (default best)", choices=("best", "last"))
     recipe: str | None = option(str, "defaults of OpenAI's fine-tuning service of 2021", choices=("2021",))
     lora_rank: int | None = option(
-        int, "train adapters of this rank beside frozen weights (LoRA)", metavar="R", positive=True, maximum=MAX_RANK
+        int, "train adapters of this rank, and freeze the weights (LoRA)", metavar="R", positive=True, maximum=MAX_RANK
     )
     lora_alpha: float | None = option(
         float, "the adapters' scale times their rank (default: the rank)", metavar="X", positive=True, maximum=MAX_NUMBER
     )
     lora_targets: "Sequence[str] | str | None" = option(  # noqa: RUF009
-        str, f"what the adapters adapt (default q,v): {', '.join(TARGETS)}", metavar="LIST"
+        str, f"matrices with adapters (default q,v): {', '.join(TARGETS)}", metavar="LIST"
     )
 
     def __post_init__(self) -> None:
@@ -250,7 +250,7 @@ class FinetuningOptions(RunOptions):
 
     @property
     def lora(self) -> LoraSettings | None:
-        """The adapters to train; None: all weights are.
+        """The settings of the adapters; None: all weights are trained.
 
         Raises:
             PellucidError: as `LoraSettings`.
