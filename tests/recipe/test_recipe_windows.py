@@ -2,6 +2,8 @@
 
 import csv
 import hashlib
+import json
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,15 +15,22 @@ from hypothesis import strategies as st
 from recipe_data import LEXICON
 
 from pellucid.corpus import Tokens
+from pellucid.evaluation.react import react_task
 from pellucid.generation.prompt import FORMATS
 from pellucid.text import Tokenizer
-from recipes.default_model import markup
+from recipes.default_model import markup, react_file
 from recipes.default_model.books import TEST, VALIDATION, read_index
 from recipes.default_model.draws import Draws
 from recipes.default_model.families import BY_NAME, HELD_OUT, TRAINED, WEIGHTS, draw_family
 from recipes.default_model.groups import MARKUP, Group, markup_group, task_group
 from recipes.default_model.lexicon import Lexicon
 from recipes.default_model.windows import CYCLE, Mixture, Prose, Shares
+
+
+# As descriptions write them: "a small purple button that says stop".
+HELD_OUT_PAIR = re.compile(
+    "|".join(rf" {colour} {'text field' if kind == 'field' else kind}\b(?! field)" for kind, colour in markup.HELD_OUT)
+)
 
 
 def mixture(data: Path, *, seed: int = 3, tasks: int = 4, markup: int = 1) -> Mixture:
@@ -116,6 +125,19 @@ def test_nothing_held_out_is_in_a_training_window(recipe_data: Path) -> None:
     for kind, colour in markup.HELD_OUT:
         assert any(k == kind for k, _ in pairs) and any(c == colour for _, c in pairs)
     assert all(markup.is_held_out(markup.draw_allowed(Draws(6, i), LEXICON, held_out=True)) for i in range(50))
+
+
+def test_each_query_of_the_react_example_is_of_a_held_out_pair() -> None:
+    """In the package's file and in one that is written here; no example is."""
+    written = [json.loads(line) for line in react_file.lines(LEXICON, examples=60, queries=20)][1:]
+    task = react_task()
+    parts = [
+        ([query.prompt for query in task.queries], [query.prompt for query in task.examples]),
+        ([row["prompt"] for row in written if "example" not in row], [row["prompt"] for row in written if "example" in row]),
+    ]
+    assert [len(part) for both in parts for part in both] == [60, 400, 20, 60]
+    for queries, examples in parts:
+        assert all(map(HELD_OUT_PAIR.search, queries)) and not any(map(HELD_OUT_PAIR.search, examples))
 
 
 def test_families_come_by_a_zipf_law() -> None:
