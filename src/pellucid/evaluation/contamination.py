@@ -19,6 +19,7 @@ from pellucid.corpus.documents import read_documents
 from pellucid.corpus.shards import open_corpus
 from pellucid.errors import PellucidError
 from pellucid.evaluation.task import Query, Task
+from pellucid.languages import tr
 from pellucid.runs.files import CORPUS, RUN_FILE
 from pellucid.text.tokenizer import Tokenizer
 
@@ -81,8 +82,11 @@ def training_documents(path: str | Path, *, report: Callable[[str], None] = lamb
     """
     path = path_of("contamination (a run or a text)", path)
     if not (path / RUN_FILE).is_file():
-        found = read_documents([path], on_skip=lambda file, reason: report(f"not read: {file}: {reason}"))
-        return (document.text for document in found)
+
+        def skipped(file: Path, reason: str) -> None:
+            report(tr("not read: {path}: {reason}", path=file, reason=reason))
+
+        return (document.text for document in read_documents([path], on_skip=skipped))
     if not (path / CORPUS).is_dir():
         raise PellucidError(f"{path} keeps no training text, as runs on examples do: name the run or text that came before it")
     return _of_corpus(path / CORPUS)

@@ -26,7 +26,7 @@ from pellucid.generation.model import GPT
 from pellucid.generation.text_generator import TextGenerator
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.hashing import mix
-from pellucid.languages import counted
+from pellucid.languages import counted, tr
 from pellucid.runtime.inference_mode import inference_mode
 from pellucid.strict_json import Fields
 
@@ -116,7 +116,7 @@ def _with_finetuned(
         parts = _samples(tasks, asked_model, [0], 1, queries, seed)
         examiner = Examiner(asked_model)
         for task in tasks:
-            report(f"{task.name}, fine-tuned:")
+            report(tr("{task}, fine-tuned:", task=task.name))
             by_shots = {0: _ask(parts[task.name, 0], examiner, log, report)}
             cells += _cells(task, by_shots, parts, seed)
             most = max(values[task.name])
@@ -168,8 +168,9 @@ def _ask(samples: Sequence[Sample], examiner: Examiner, log: SampleLog, report: 
             measured[sample.key] = result
     orders = 1 + max(sample.order for sample in samples)
     rows = [metrics_of(sample.query, measured[sample.key], sample.task.compare) for sample in samples]
-    kept = f", {len(samples) - len(new):,} of them kept from before" if len(new) < len(samples) else ""
-    report(f"{samples[0].task.name}, {counted(samples[0].shots, 'shot')}: {counted(len(samples), 'sample')}{kept}")
+    done = f"{samples[0].task.name}, {counted(samples[0].shots, 'shot')}: {counted(len(samples), 'sample')}"
+    kept = len(samples) - len(new)
+    report(tr("{done}, {kept:,} of them kept from before", done=done, kept=kept) if kept else done)
     return {name: np.array([row[name] for row in rows]).reshape(orders, -1).T for name in rows[0]}
 
 
@@ -217,7 +218,7 @@ def _read_text(
             line = question | {"logprob": model.score(context, completion=predicted).total}
             log.add(key, line)
         nats -= Fields(line, f"{SAMPLES}, {task.name}, window {number + 1}").number("logprob")
-    report(f"{task.name}: {len(ids):,} tokens")
+    report(f"{task.name}: {counted(len(ids), 'token')}")
     return TextScore(task=task.name, nats=nats, tokens=len(ids), text_bytes=len(task.text.encode()))
 
 
