@@ -32,7 +32,8 @@ class Settings:
         data: the folder that `prepare` made. tokenizer: the fingerprint of its tokenizer.
         begun_with: fingerprint of the model whose weights the run began with; None: it began with random weights.
         tasks, markup: windows of every 20 (`windows.Shares`).
-        eot_from: training tokens from which on windows of tasks and code begin with end-of-text (`windows.Mixture`); None: never.
+        eot_from: the training token from which on windows of tasks and code begin with end-of-text (`windows.Mixture`); None:
+            they never do.
         batch: windows in a step. micro_batch: windows that are computed at a time.
         learning_rate: the peak, which stays constant until the decay. warmup_tokens: over which it rises linearly.
         decay_from, decay_tokens: the tokens at which the linear decay to `final_fraction` begins, and its length; None: no

@@ -3,9 +3,10 @@
 Every 20 windows have fixed numbers of windows of prose, of tasks and of descriptions with code; their order is drawn anew for
 each 20. Windows of prose are cut from the books, joined end to end in an order that is drawn anew for each pass over them. A
 window of tasks or code is filled with groups of examples, each followed by end-of-text; every group is drawn anew.
-From the training token `eot_from` on, if that is set, such a window also begins with end-of-text. Prose begins anywhere in a
-book, without end-of-text, so the model then continues a bare prompt as prose; otherwise it takes one in five for the start of a
-task.
+
+From the training token `eot_from` on, if that is set, windows of tasks and code also begin with end-of-text. Prose begins
+anywhere in a book, without end-of-text, so the model then continues a bare prompt as prose; otherwise it takes one in five for
+the start of a task.
 """
 
 from collections.abc import Callable
