@@ -50,6 +50,8 @@ def test_priming_is_scored_over_many_questions(tiny_run: Path, tmp_path: Path, c
     assert json.loads(said) == json.loads(evaluated[1]) and "| pairs | exact_match" in table
     for wrong, line in (
         (("--orders", "2"), "--orders needs --score"), (("--score", "--out", "x"), "--out is for the record of one"),
+        (("--score", "--candidates", "10"), "--candidates is for the record of one"),
+        (("--score", "--record-dtype", "float16"), "--record-dtype is for the record of one"),
     ):  # fmt: skip
         assert main(["prime", str(file), *wrong]) == 2
         assert line in capfd.readouterr().err

@@ -221,6 +221,8 @@ def test_queries_in_the_training_text_are_found() -> None:
     (found,) = overlaps([task], [*documents, *[f"{boiler} z"] * (BOILERPLATE + 1)])
     assert (found.length, found.queries, found.dirty, found.too_short) == (8, 5, (0, 1), (3,))
     assert found.boilerplate == 2  # two stretches of eight words
+    answers = Task(name="t", queries=[Query(prompt=f"q {' '.join(words[:6])}", answers=("no", "w6 w7"))])
+    assert overlaps([answers], documents)[0].dirty == (0,)  # with its second right answer
     assert [length_of([n] * 20) for n in (3, 10, 50)] == [8, 10, 13] and length_of([9] + [12] * 30) == 12
     assert words_of("The  fox, ran -- It's!") == ["the", "fox", "ran", "its"]
     assert list(grams("abcd", 3)) == [("a", "b", "c"), ("b", "c", "d")]

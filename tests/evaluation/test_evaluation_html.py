@@ -120,3 +120,11 @@ def test_queries_of_the_react_example_are_new() -> None:
     assert queries - examples  # in colours that they do not have there,
     assert {tag for tag, _ in queries} <= {tag for tag, _ in examples}  # of elements that the examples have
     assert not {query.prompt for query in task.queries} & {query.prompt for query in task.examples}
+
+
+@pytest.mark.parametrize(("name", "value", "css"), [
+    ("zIndex", "2", "z-index: 2"), ("opacity", "1", "opacity: 1"), ("fontWeight", "700", "font-weight: 700"),
+    ("width", "0", "width: 0"), ("width", "7", "width: 7px"), ("width", "'7'", "width: 7"),
+])  # fmt: skip
+def test_numbers_of_react_have_the_units_that_they_have_there(name: str, value: str, css: str) -> None:
+    assert parse(f"<p style={{{{{name}: {value}}}}}>a</p>") == parse(f'<p style="{css}">a</p>') != None  # noqa: E711

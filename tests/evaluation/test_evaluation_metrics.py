@@ -9,10 +9,11 @@ from cases import cases
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.evaluation.intervals import bootstrap
+from pellucid.evaluation.intervals import Interval, bootstrap
 from pellucid.evaluation.measure import SampleResult
 from pellucid.evaluation.metrics import CHOICE_METRICS, FREE_METRICS, exact_match, f1, metrics_of
 from pellucid.evaluation.perplexity import windows
+from pellucid.evaluation.scores import ShotsDifference
 from pellucid.evaluation.task import Query
 from pellucid.hashing import mix, mix_array
 
@@ -115,3 +116,10 @@ def test_windows_predict_each_token_once(count: int, n_ctx: int) -> None:
         assert context == [-1, *ids][first + 1 - len(context) : first + 1]  # what stands before
         assert len(context) + len(predicted) == min(count, n_ctx) + 1
     assert all(len(context) == 1 for context, _ in whole[:-1])
+
+
+@given(st.integers(1, 12), st.floats(-2, 2), st.floats(0, 1))
+def test_a_difference_of_few_queries_is_never_clear(queries: int, mean: float, half: float) -> None:
+    interval = Interval(mean=mean, low=mean - half, high=mean + half)
+    found = ShotsDifference(task="t", metric="m", shots=1, interval=interval, queries=queries)
+    assert found.is_clear == (queries > 5 and (mean - half > 0 or mean + half < 0))

@@ -141,6 +141,9 @@ def test_split_never_trains_on_what_it_holds_out(examples: list[Example], seed: 
     assert held_out
     assert not set(train) & set(held_out)
     assert set(train) | set(held_out) == set(examples)
+    padded = [Example(f" {one.prompt}", f"{one.completion}\n") for one in examples]  # the same texts
+    texts = {(one.prompt.strip(), one.completion.strip()) for one in split([*examples, *padded], seed=seed).train}
+    assert texts == {(one.prompt.strip(), one.completion.strip()) for one in train}
 
 
 def test_a_long_example_is_refused_and_nothing_is_left(base: GPT, tmp_path: Path) -> None:

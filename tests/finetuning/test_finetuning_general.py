@@ -9,8 +9,10 @@ import pytest
 import torch
 
 import pellucid
+from pellucid.cli import main
 from pellucid.corpus.shards import open_corpus
 from pellucid.errors import PellucidError
+from pellucid.finetuning.examples import Example
 from pellucid.finetuning.general import HELD_OUT_TEXT, PASSAGE, PASSAGE_TEXT, WINDOWS, general_text, read_general
 from pellucid.interpret.finetuning_recorder import general_losses
 from pellucid.runs.plan import Plan
@@ -79,3 +81,16 @@ def test_losses_are_those_of_a_plain_pass(tiny_run: Path) -> None:
             right = [-logprobs[i, token].item() for i, token in enumerate(window[1:])]
             tolerance = 1e-5 if plan.dtype == "float32" else 0.1
             assert found[row, number] == pytest.approx(right, abs=tolerance)
+
+
+def test_it_is_of_the_model_that_is_fine_tuned(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of a folder that has the embedded model's name, nor looked for beside a GGUF file's name."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_run, "default")
+    assert main(["convert", str(tiny_run), "model.gguf", "--to", "gguf", "--allow-lossy"]) == 0
+    examples = [Example(f"{i} =>", f" {i}") for i in range(4)]
+    for model in ("default", "model.gguf", Path("default")):
+        run = Path(f"run {model!r}".replace("/", "-"))
+        pellucid.finetune(examples, run, model=model, steps=1, record=False)
+        general = read_general(run, 1 << 20)
+        assert general is not None and general.origin == (HELD_OUT_TEXT if isinstance(model, Path) else PASSAGE_TEXT)

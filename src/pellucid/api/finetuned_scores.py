@@ -17,6 +17,7 @@ from pellucid.finetuning.examples import Example
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
 from pellucid.interpret.priming import prime
+from pellucid.languages import tr
 
 
 RUN, RECORD = "run", "priming.pellucid"  # in the folder
@@ -64,7 +65,10 @@ def compare_with_finetuning(
     if run.step < run.plan.total_steps:
         raise PellucidError(f"{folder / RUN} was stopped at step {run.step}: the same command resumes it")
     scores = evaluate(base, chosen, finetuned=load(folder / RUN), **asked)
-    _record_priming(base, chosen, max(cell.shots for cell in scores.cells), seed, folder / RECORD)
+    try:
+        _record_priming(base, chosen, max(cell.shots for cell in scores.cells), seed, folder / RECORD)
+    except PellucidError as error:  # such as an answer whose first letters are in the prompt's last token
+        report(tr("{path} was not recorded: {reason}", path=folder / RECORD, reason=error))
     return scores
 
 

@@ -57,21 +57,38 @@ def run(args: argparse.Namespace) -> int:
     from pellucid.api.finetuned_scores import compare_with_finetuning
     from pellucid.cli.display import RunDisplay, stop_on_signals
     from pellucid.cli.output import print_json
+    from pellucid.cli.streams import INTERRUPTED
     from pellucid.command_lines import shown_path
+    from pellucid.errors import PellucidError
     from pellucid.evaluation.evaluate import evaluate
     from pellucid.evaluation.samples import CHART, SCORES, TABLE
     from pellucid.generation.load import load
 
     asked: dict[str, Any] = {
         "shots": args.shots, "queries": args.queries or None, "orders": args.orders, "seed": args.seed,
-        "report": lambda line: print(line, file=sys.stderr),
     }  # fmt: skip
     if args.finetune:
         with RunDisplay(json=True) as live, stop_on_signals(live) as stop:
+
+            def report(line: str) -> None:
+                live.plan = {}  # no run is training: there is nothing to save, and a signal ends the command at once
+                print(line, file=sys.stderr)
+
             options = {name: getattr(args, name) for name in _FINETUNING_OPTIONS if getattr(args, name) is not None}
-            scores = compare_with_finetuning(args.model, args.tasks, args.out, **asked, observers=[live], stop=stop, **options)
+            try:
+                scores = compare_with_finetuning(
+                    args.model, args.tasks, args.out, **asked, report=report, observers=[live], stop=stop, **options
+                )
+            except PellucidError as error:
+                if not stop():
+                    raise
+                print(f"pellucid evaluate: {error}", file=sys.stderr)
+                return INTERRUPTED
     else:
-        scores = evaluate(load(args.model), args.tasks, out=args.out, contamination=args.contamination, **asked)
+        scores = evaluate(
+            load(args.model), args.tasks, out=args.out, contamination=args.contamination, **asked,
+            report=lambda line: print(line, file=sys.stderr),
+        )  # fmt: skip
     if args.json:
         print_json(scores.to_dict())
     print(scores.markdown(), end="", file=sys.stderr if args.json else sys.stdout)

@@ -24,6 +24,7 @@ EXAMPLE = """pellucid prime french.json --shots 0,1,8 --out french.pellucid
   pellucid prime french.jsonl --shots 0,1,8 --score"""
 
 MOST_ANSWER = 200  # characters of an answer that a table shows
+_RECORDING = ("candidates", "record_dtype")  # options of the record of one question
 _MOST_GAIN = 700.0  # nats: exp() of more overflows
 
 
@@ -36,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="RECORD", help="the record to write, such as french.pellucid")
     parser.add_argument("-m", "--model", default="default", help="a model or run directory (default: the embedded model)")
     parser.add_argument("--format", metavar="NAME", help="format of the prompt: arrow, equals, qa, code or plain")
-    parser.add_argument("--candidates", type=int, default=10, metavar="K", help="likeliest first tokens listed (default 10)")
+    parser.add_argument("--candidates", type=int, metavar="K", help="likeliest first tokens listed (default 10)")
     parser.add_argument(
-        "--record-dtype", choices=("float16", "float32"), default="float16", help="of attention weights (default float16)"
+        "--record-dtype", choices=("float16", "float32"), help="of attention weights (default float16)"
     )
     parser.add_argument("--score", action="store_true", help="ask every example of FILE, and print scores with intervals")
     parser.add_argument("--queries", type=int, metavar="N", help="with --score: ask the first N (default 100; 0: all)")
@@ -84,9 +85,8 @@ def run(args: argparse.Namespace) -> int:
 
     prompt, answer = read_prompt(args.file, format=args.format, tell=tell)
     model = load(args.model)
-    record = prime(
-        model, prompt, answer=answer, shots=args.shots, candidates=args.candidates, record_dtype=args.record_dtype
-    )  # fmt: skip
+    given = {name: getattr(args, name) for name in _RECORDING if getattr(args, name) is not None}
+    record = prime(model, prompt, answer=answer, shots=args.shots, **given)
     tokenizer = model.require_tokenizer()
     rows = shots_rows(record, tokenizer)
     kept = args.out is not None and replaces(args.out)
@@ -115,9 +115,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _score(args: argparse.Namespace) -> int:
     """Prints scores over the examples of the file, each asked once after others."""
-    if args.out is not None:
-        print("pellucid prime: --out is for the record of one question: leave out --out or --score", file=sys.stderr)
-        return 2
+    for name in ("out", *_RECORDING):
+        if getattr(args, name) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            print(f"pellucid prime: {flag} is for the record of one question: leave out {flag} or --score", file=sys.stderr)
+            return 2
     from pathlib import Path
 
     from pellucid.cli.output import print_json

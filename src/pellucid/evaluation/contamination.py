@@ -112,11 +112,11 @@ def overlaps(tasks: Sequence[Task], documents: Iterable[str], *, queries: int | 
     Args:
         queries: how many of each task are checked, the first ones; None: all.
     """
-    words = [[words_of(query_text(query)) for query in task.queries[:queries]] for task in tasks]
-    lengths = [length_of([len(some) for some in each]) for each in words]
+    words = [[[words_of(text) for text in query_texts(query)] for query in task.queries[:queries]] for task in tasks]
+    lengths = [length_of([len(some[0]) for some in each]) for each in words]
     wanted: dict[int, set[tuple[str, ...]]] = {length: set() for length in lengths}
     for length, each in zip(lengths, words, strict=True):
-        wanted[length].update(gram for some in each for gram in grams(some, length))
+        wanted[length].update(gram for texts in each for some in texts for gram in grams(some, length))
     counts = {length: dict.fromkeys(some, 0) for length, some in wanted.items()}  # documents that hold each
     for document in documents:
         text = words_of(document)
@@ -126,12 +126,16 @@ def overlaps(tasks: Sequence[Task], documents: Iterable[str], *, queries: int | 
     return [_overlap(task.name, length, each, counts[length]) for task, length, each in zip(tasks, lengths, words, strict=True)]
 
 
-def _overlap(name: str, length: int, queries: Sequence[Sequence[str]], counts: Mapping[tuple[str, ...], int]) -> Overlap:
-    found = [any(0 < counts[gram] <= BOILERPLATE for gram in grams(some, length)) for some in queries]
+def _overlap(
+    name: str, length: int, queries: Sequence[Sequence[Sequence[str]]], counts: Mapping[tuple[str, ...], int]
+) -> Overlap:
+    """Of queries, each of which has the words of one text or more."""
+    of_query = [{gram for some in texts for gram in grams(some, length)} for texts in queries]
     return Overlap(
-        task=name, length=length, queries=len(queries), dirty=tuple(i for i, there in enumerate(found) if there),
-        too_short=tuple(i for i, some in enumerate(queries) if len(some) < length),
-        boilerplate=len({gram for some in queries for gram in grams(some, length) if counts[gram] > BOILERPLATE}),
+        task=name, length=length, queries=len(queries),
+        dirty=tuple(i for i, found in enumerate(of_query) if any(0 < counts[gram] <= BOILERPLATE for gram in found)),
+        too_short=tuple(i for i, found in enumerate(of_query) if not found),
+        boilerplate=len({gram for found in of_query for gram in found if counts[gram] > BOILERPLATE}),
     )  # fmt: skip
 
 
@@ -140,9 +144,9 @@ def words_of(text: str) -> list[str]:
     return text.lower().translate(_PUNCTUATION).split()
 
 
-def query_text(query: Query) -> str:
-    """The part of a query that is looked for: its prompt and the right answer."""
-    return f"{query.prompt} {query.answers[0]}"
+def query_texts(query: Query) -> list[str]:
+    """What is looked for of a query: its prompt with each right answer, the first of which counts for the length of N-grams."""
+    return [f"{query.prompt} {answer}" for answer in query.answers]
 
 
 def length_of(lengths: Sequence[int]) -> int:

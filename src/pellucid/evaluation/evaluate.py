@@ -122,7 +122,7 @@ def _with_finetuned(
             most = max(values[task.name])
             gains += [
                 ShotsDifference(
-                    task=task.name, metric=metric, shots=most,
+                    task=task.name, metric=metric, shots=most, queries=len(by_shots[0][metric]),
                     interval=bootstrap(by_shots[0][metric] - values[task.name][most][metric], seed=mix(seed, most, 2)),
                 )
                 for metric in by_shots[0]
@@ -191,7 +191,7 @@ def _differences(task: Task, by_shots: dict[int, Values], seed: int) -> list[Sho
         return []
     return [
         ShotsDifference(
-            task=task.name, metric=metric, shots=count,
+            task=task.name, metric=metric, shots=count, queries=len(by_shots[0][metric]),
             interval=bootstrap(by_shots[count][metric] - by_shots[0][metric], seed=mix(seed, count, 1)),
         )
         for metric in by_shots[0] for count in by_shots if count

@@ -16,6 +16,15 @@ from html.parser import HTMLParser
 VOID = frozenset(("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"))
 _OBJECT = re.compile(r"=\s*\{\{(.*?)\}\}", re.DOTALL)
 _DECLARATION = re.compile(r"""\s*([\w-]+)\s*:\s*('[^']*'|"[^"]*"|[^,'"]+?)\s*(?:,|$)""")
+# Properties whose numbers have no unit in React (isUnitlessNumber of react-dom).
+UNITLESS = frozenset((
+    "animationIterationCount", "aspectRatio", "borderImageOutset", "borderImageSlice", "borderImageWidth", "boxFlex",
+    "boxFlexGroup", "boxOrdinalGroup", "columnCount", "columns", "flex", "flexGrow", "flexPositive", "flexShrink",
+    "flexNegative", "flexOrder", "gridArea", "gridRow", "gridRowEnd", "gridRowSpan", "gridRowStart", "gridColumn",
+    "gridColumnEnd", "gridColumnSpan", "gridColumnStart", "fontWeight", "lineClamp", "lineHeight", "opacity", "order",
+    "orphans", "scale", "tabSize", "widows", "zIndex", "zoom", "fillOpacity", "floodOpacity", "stopOpacity",
+    "strokeDasharray", "strokeDashoffset", "strokeMiterlimit", "strokeOpacity", "strokeWidth",
+))  # fmt: skip
 _MARK = "react:"  # before the text of a style object, where it has become an attribute's value
 
 
@@ -139,18 +148,18 @@ def _style(value: str) -> str:
         written = value.removeprefix(_MARK)
         if _DECLARATION.sub("", written).strip():
             return value  # not a list of declarations: kept with its mark, so that it equals no CSS style
-        pairs = [(name, _unquoted(found)) for name, found in _DECLARATION.findall(written)]
+        pairs = [(name, _unquoted(name, found)) for name, found in _DECLARATION.findall(written)]
     else:
         parts = [part.partition(":") for part in value.split(";") if part.strip()]
         pairs = [(name.strip(), found.strip()) for name, _, found in parts]
     return "; ".join(sorted(f"{_dashed(name)}: {found}" for name, found in pairs))
 
 
-def _unquoted(value: str) -> str:
-    """A value of a style object in CSS: a number is in pixels, as in React."""
+def _unquoted(name: str, value: str) -> str:
+    """A value of a style object in CSS: a number is in pixels, as in React, where the property has a unit and it is not 0."""
     if value[:1] in ("'", '"'):
         return value[1:-1]
-    return f"{value}px" if value.isdigit() else value
+    return f"{value}px" if value.isdecimal() and int(value) and name not in UNITLESS else value
 
 
 def _dashed(name: str) -> str:

@@ -16,6 +16,11 @@ from pellucid.files import make_folder, write_whole
 from pellucid.languages import counted, tr
 
 
+# A few queries may all differ alike by chance, and the bootstrap interval of equal values has no width. With five the sign test
+# has p = 2 / 2^5 > 0.05, with six it has 0.03.
+LEAST_QUERIES = 6
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreCell:
     """A metric of a task with one number of examples.
@@ -37,17 +42,22 @@ class ScoreCell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShotsDifference:
-    """A metric with `shots` examples minus the same without any, query by query."""
+    """A metric with `shots` examples minus the same without any, query by query.
+
+    Attributes:
+        queries: how many there are.
+    """
 
     task: str
     metric: str
     shots: int
     interval: Interval
+    queries: int
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.interval.low > 0 or self.interval.high < 0
+        """Whether the interval excludes 0, of `LEAST_QUERIES` queries or more."""
+        return self.queries >= LEAST_QUERIES and (self.interval.low > 0 or self.interval.high < 0)
 
 
 Row = TypeVar("Row", ScoreCell, ShotsDifference)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from pellucid.arguments import shown
@@ -67,6 +67,7 @@ class Task:
     answer_context: str = ANSWER_CONTEXT
     max_tokens: int | None = None
     compare: Compare = "text"
+    _has_lines: bool = field(init=False, repr=False, compare=False, default=False)
 
     def __post_init__(self) -> None:
         if not self.queries:
@@ -87,6 +88,8 @@ class Task:
                     raise PellucidError(f"{where}: the answer {shown(wrong[0])} is not HTML with closed tags")
         if len({bool(query.examples) for query in self.queries}) > 1:
             raise PellucidError(f"{self.name}: some queries have examples of their own and others none: make two tasks of them")
+        has_lines = any("\n" in answer for query in (*self.queries, *self.examples) for answer in query.answers)
+        object.__setattr__(self, "_has_lines", has_lines)  # asked for each sample: thousands of times
 
     @property
     def is_choice(self) -> bool:
@@ -101,8 +104,7 @@ class Task:
     def stops(self, query: Query) -> tuple[str, ...]:
         """The strings that end a written answer: the format's separator, and "\\n" where every right answer has one line."""
         separator = FORMATS[query.format or self.format].separator
-        several = any("\n" in answer for other in (*self.queries, *self.examples) for answer in other.answers)
-        return (separator,) if several or separator == "\n" else (separator, "\n")
+        return (separator,) if self._has_lines or separator == "\n" else (separator, "\n")
 
     def prompt(self, examples: Sequence[Query], query: Query) -> Prompt:
         """The prompt of a query after examples."""

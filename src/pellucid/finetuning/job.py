@@ -33,6 +33,7 @@ from pellucid.finetuning.peft_format import export_adapter
 from pellucid.finetuning.split import held_apart, split
 from pellucid.generation.load import load
 from pellucid.generation.model import GPT
+from pellucid.generation.resolve import DEFAULT
 from pellucid.languages import tr
 from pellucid.runs.files import BASE, CORPUS, EXAMPLES, HELD_OUT_EXAMPLES
 from pellucid.runs.plan import Plan
@@ -179,7 +180,8 @@ class FinetuningJob:
             if self.options.recipe:
                 batch = service_2021.batch_of(len(train))
         base.save(run / BASE)
-        directory = Path(self.model) if isinstance(self.model, str | Path) else None
+        named = None if isinstance(self.model, GPT) or self.model in (None, DEFAULT) else Path(self.model)
+        directory = named if named is not None and named.is_dir() else None  # not a GGUF file, nor a name on the hub
         general_text(directory, tokenizer, base.config.n_ctx).save(run)
         return ExampleWorkload(run, base, self.options, self.options.batch or batch, seed)
 

@@ -61,7 +61,7 @@ def split(examples: Sequence[Example], *, seed: int, fraction: float = FRACTION)
     Raises:
         PellucidError: fewer than two different examples.
     """
-    distinct = list(dict.fromkeys(examples))
+    distinct = _distinct(examples)
     if len(distinct) < 2:
         raise PellucidError("fine-tuning needs at least two different examples: one to train on and one to hold out")
     of_completion: dict[str, list[Example]] = defaultdict(list)
@@ -78,9 +78,9 @@ def split(examples: Sequence[Example], *, seed: int, fraction: float = FRACTION)
         for number, (part, share) in enumerate(zip(parts, shares, strict=True)) for i in range(share)
     ]  # fmt: skip
     held_out = [chosen[permuted(i, len(chosen), key=mix(seed, len(chosen)))] for i in range(len(chosen))]
-    kept_out = set(chosen)
+    kept_out = {_text(example) for example in chosen}
     missing = sum(share == 0 for share in shares[: len(repeated)])
-    train = [example for example in examples if example not in kept_out]
+    train = [example for example in examples if _text(example) not in kept_out]
     return HeldOutSplit(train=train, held_out=held_out, classes=len(repeated), missing=missing)
 
 
@@ -90,11 +90,24 @@ def held_apart(examples: Sequence[Example], held_out: Sequence[Example]) -> Held
     Raises:
         PellucidError: there are none on one side.
     """
-    kept_out = set(held_out)
-    train = [example for example in examples if example not in kept_out]
+    kept_out = {_text(example) for example in held_out}
+    train = [example for example in examples if _text(example) not in kept_out]
     if not train or not kept_out:
         raise PellucidError("fine-tuning needs an example to train on that is not held out, and one that is held out")
-    return HeldOutSplit(train=train, held_out=list(dict.fromkeys(held_out)), classes=0, missing=0)
+    return HeldOutSplit(train=train, held_out=_distinct(held_out), classes=0, missing=0)
+
+
+def _text(example: Example) -> tuple[str, str]:
+    """Prompt and completion without white space around them: examples that differ in no more are the same."""
+    return example.prompt.strip(), example.completion.strip()
+
+
+def _distinct(examples: Sequence[Example]) -> list[Example]:
+    """The first of each text, in order."""
+    found: dict[tuple[str, str], Example] = {}
+    for example in examples:
+        found.setdefault(_text(example), example)
+    return list(found.values())
 
 
 def _shares(sizes: Sequence[int], count: int, seed: int) -> list[int]:
