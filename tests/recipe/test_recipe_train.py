@@ -214,7 +214,7 @@ def test_export_is_a_model_that_loads(recipe_data: Path, tmp_path: Path) -> None
     assert (load(tmp_path / "small")(ids) - expected).abs().max() < 0.05
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("model", "small")]
     assert sizes[1] < 0.5 * sizes[0]
-    with pytest.raises(ValueError, match="no checkpoint"):
+    with pytest.raises(ValueError, match="not a checkpoint"):
         export(tmp_path, recipe_data, tmp_path / "none")
 
 
