@@ -40,15 +40,16 @@ from pellucid.generation.model import GPT
 from pellucid.gpt.config import GPTConfig
 from pellucid.gpt.fingerprint import fingerprint
 from pellucid.locks import locked
+from pellucid.runs.recipe import Recipe
 from pellucid.text import Tokenizer
 from pellucid.training.memory_limit import retain_freed_memory
+from pellucid.training.optimizers import make_optimizer
 from pellucid.training.placement import has_operators
 from pellucid.training.step import loss_and_gradients, update
 from recipes.default_model import checkpoints
 from recipes.default_model.books import VALIDATION
 from recipes.default_model.evaluate import OFTEN, WINDOWS_A_BOOK, average_scores, bits_per_byte, few_shot
 from recipes.default_model.families import HELD_OUT
-from recipes.default_model.muon import muon_and_adamw
 from recipes.default_model.settings import SHAPES, Settings, shape
 from recipes.default_model.windows import Mixture, Shares
 
@@ -72,9 +73,11 @@ class Run:
         self.model.requires_grad_()
         self.averaged = GPT(config, tokenizer=tokenizer, seed=settings.seed)
         self.average = {name: p.data for name, p in self.averaged.named_parameters()}
-        self.optimizer = muon_and_adamw(
-            self.model, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=settings.betas, dtype=self.dtype
-        )
+        beta1, beta2 = settings.betas
+        recipe = Recipe.scaled(
+            settings.learning_rate, 1, weight_decay=settings.weight_decay, beta1=beta1, beta2=beta2
+        )  # of which the optimizer takes these alone
+        self.optimizer = make_optimizer(self.model, recipe, "muon", {"matmul_dtype": settings.dtype})
         self.mixture = Mixture.open(
             data, config.n_ctx, shares=Shares(tasks=settings.tasks, markup=settings.markup), seed=settings.seed,
             eot_from=settings.eot_from,
