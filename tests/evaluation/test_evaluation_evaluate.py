@@ -225,6 +225,7 @@ def test_queries_in_the_training_text_are_found() -> None:
     assert overlaps([answers], documents)[0].dirty == (0,)  # with its second right answer
     assert [length_of([n] * 20) for n in (3, 10, 50)] == [8, 10, 13] and length_of([9] + [12] * 30) == 12
     assert words_of("The  fox, ran -- It's!") == ["the", "fox", "ran", "its"]
+    assert words_of("\u201cThe fox\u2019s,\u201d ran\u2026 \u2014 $5") == ["the", "foxs", "ran", "5"]
     assert list(grams("abcd", 3)) == [("a", "b", "c"), ("b", "c", "d")]
 
 

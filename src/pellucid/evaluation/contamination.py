@@ -7,6 +7,7 @@ boilerplate and is ignored.
 """
 
 import string
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +28,6 @@ from pellucid.text.tokenizer import Tokenizer
 SHORTEST, LONGEST = 8, 13  # words
 SHARE = 0.05  # of the queries: so many may be shorter than N
 BOILERPLATE = 10  # documents
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _BLOCK = 1 << 20  # tokens read at a time
 
 
@@ -140,8 +140,9 @@ def _overlap(
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text: lower case, without punctuation."""
-    return text.lower().translate(_PUNCTUATION).split()
+    """The words of a text: lower case, without punctuation, also that of print (curly quotes, dashes)."""
+    dropped = {ord(c): None for c in set(text) if c in string.punctuation or unicodedata.category(c).startswith("P")}
+    return text.lower().translate(dropped).split()
 
 
 def query_texts(query: Query) -> list[str]:
