@@ -106,6 +106,8 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", choices=tuple(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
+    if len(chosen.seeds) > len(T_95) + 1:
+        parser.error(f"{len(T_95) + 1} seeds at most: the intervals of more are not in the table of Student's t")
     found: dict[tuple[str, int], float] = {}
     if chosen.out is not None and chosen.out.is_file():
         for line in chosen.out.read_text(encoding="utf-8").splitlines():

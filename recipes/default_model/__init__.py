@@ -5,6 +5,6 @@ In: a folder of books. Out: a model directory.
 `train` trains; `evaluate` measures; `export` writes the model; `card` writes its model card.
 
 Read in this order: `books`, `draws`, `words`, `forms`, `lexicon`; `family`, the `families_*`, `families`, `markup`, `groups`;
-`windows`, `prepare`; `muon`, `settings`, `checkpoints`, `train`; `evaluate`, `rounding`, `export`; `grammar`, `card_numbers`,
-`card`, `manifest`; `task_file`, `react_file`.
+`windows`, `prepare`; `settings`, `checkpoints`, `train`; `evaluate`, `rounding`, `export`; `grammar`, `card_numbers`,
+`manifest`, `card`; `task_file`, `react_file`.
 """

@@ -260,6 +260,10 @@ def main() -> None:
     def report(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    # Before anything is measured, which takes minutes: a model that began with one of no entry is refused.
+    training = json.loads((chosen.model / TRAINING).read_text(encoding="utf-8"))
+    entries = json.loads(RECIPES.read_text(encoding="utf-8"))
+    begun_with = name_of(training["begun_with"], entries) if training.get("begun_with") else None
     report("words of the books")
     known = known_words(chosen.data)
     people = asdict(grammar_of(passages(chosen.data), known))
@@ -271,12 +275,9 @@ def main() -> None:
         numbers["beside"] = measure(beside, chosen.data, chosen.corpus, known, queries=chosen.queries, report=report)
     file = chosen.model / ROUNDING
     numbers["rounding"] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else losses(model, chosen.corpus)
-    training = json.loads((chosen.model / TRAINING).read_text(encoding="utf-8"))
     books = json.loads((chosen.data / DATA).read_text(encoding="utf-8"))
     if chosen.json:
         write_whole(chosen.json, json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
-    entries = json.loads(RECIPES.read_text(encoding="utf-8"))
-    begun_with = name_of(training["begun_with"], entries) if training.get("begun_with") else None
     card = render(numbers, training, books, name=chosen.name, begun_with=begun_with, titles=chosen.titles)
     write_whole(chosen.model / CARD, card)
     print(chosen.model / CARD)
